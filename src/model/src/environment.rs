@@ -1,0 +1,83 @@
+//! Names of the environment variables of an agent's pod.
+//!
+//! ```text
+//! spec ─▶ controllers: build ─▶ pod's environment ─▶ agent: Config
+//! ```
+//!
+//! Plain values only: no secret is ever in one of them.
+
+/// uid of the namespace `kube-system`, which stands for the cluster.
+pub const CLUSTER_UID: &str = "KUBEDR_CLUSTER_UID";
+/// Host name written into restic's snapshots; the cluster's uid where nothing was set.
+pub const CLUSTER_NAME: &str = "KUBEDR_CLUSTER_NAME";
+/// Name of the node the pod runs on, from the downward API.
+pub const NODE_NAME: &str = "KUBEDR_NODE_NAME";
+/// Name of the policy (upstream's name).
+pub const POLICY_NAME: &str = "KDR_POLICY_NAME";
+/// Namespace of the policy.
+pub const POLICY_NAMESPACE: &str = "KUBEDR_POLICY_NAMESPACE";
+/// Name of the location.
+pub const LOCATION_NAME: &str = "KUBEDR_LOCATION_NAME";
+/// The [`Store`](crate::Store), as JSON.
+pub const STORE: &str = "KUBEDR_STORE";
+/// File with the private certificate authority of the S3 server; absent where there is none.
+pub const STORE_CA_FILE: &str = "KUBEDR_STORE_CA_FILE";
+/// The pinned id of the repository; absent before the first success.
+pub const REPOSITORY_ID: &str = "KUBEDR_REPOSITORY_ID";
+/// The old repository's id that an administrator allowed to be replaced.
+pub const REPLACE_REPOSITORY: &str = "KUBEDR_REPLACE_REPOSITORY";
+/// etcd's client URLs, as a JSON list.
+pub const ETCD_ENDPOINTS: &str = "KUBEDR_ETCD_ENDPOINTS";
+/// `spec.certsDir`, as it is called on the node; absent where there is none.
+pub const CERTS_DIR: &str = "KUBEDR_CERTS_DIR";
+/// `spec.extraHostPaths`, as they are called on the node: a JSON list of paths.
+pub const EXTRA_HOST_PATHS: &str = "KUBEDR_EXTRA_HOST_PATHS";
+/// Deadline of the whole Job, seconds. The agent takes 90 % of what is left for itself.
+pub const DEADLINE_SECONDS: &str = "KUBEDR_DEADLINE_SECONDS";
+/// Largest rate of the snapshot's stream, bytes per second; absent for no limit.
+pub const MAX_RATE: &str = "KUBEDR_MAX_RATE";
+/// The [`ForgetList`], as JSON.
+pub const FORGET: &str = "KUBEDR_FORGET";
+
+/// Where the folder of `spec.certsDir` is mounted in the pod.
+pub const CERTIFICATES_MOUNT: &str = "/data/certificates";
+/// Where each of `spec.extraHostPaths` is mounted, under its own path.
+pub const HOST_MOUNT: &str = "/data/host";
+/// Where the Secret of `spec.etcdCreds` is mounted.
+pub const ETCD_CREDENTIALS_MOUNT: &str = "/etcd_creds";
+/// Where the Secret of `spec.credentials` (or `maintenanceCredentials`) is mounted.
+pub const CREDENTIALS_MOUNT: &str = "/credentials";
+/// Where the private certificate authority of the S3 server is mounted, as `ca.crt`.
+pub const STORE_CA_MOUNT: &str = "/store_ca";
+/// The one writable folder: `TMPDIR`, restic's cache and `HOME`.
+pub const WORK_MOUNT: &str = "/work";
+/// Root of what is stored; `kubedr.json` is written here. A folder of the work volume.
+pub const DATA_MOUNT: &str = "/data";
+/// Where the agent leaves its result.
+pub const RESULT_FILE: &str = "/dev/termination-log";
+
+/// What a forget pod is told to do: what goes, and what must be there before it may.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForgetList {
+    /// Backups that go.
+    pub go: Vec<Pair>,
+    /// Backups that must be in the repository, whole, before anything goes. Never empty.
+    pub stay: Vec<Pair>,
+}
+
+/// The two snapshots of one backup.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pair {
+    /// The snapshot with the etcd stream.
+    pub etcd: crate::SnapshotId,
+    /// The snapshot with the files beside it.
+    pub files: crate::SnapshotId,
+}
+
+impl ForgetList {
+    /// Most backups that one pod forgets, and most survivors that it looks for: the
+    /// list must fit an environment variable (128 KiB).
+    pub const MOST: usize = 200;
+}

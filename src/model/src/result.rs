@@ -1,0 +1,289 @@
+//! What an agent hands to the operator: at most 4 KiB of JSON, without credentials.
+//!
+//! ```text
+//! agent ─▶ container's termination message ─▶ pod status ─▶ operator: parse strictly
+//! ```
+//!
+//! It is data from a node. [`parse`] believes nothing that it does not check:
+//! size, version, ids and reasons.
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{BackupId, Reason, SnapshotId, lineage::Position};
+
+/// Largest result in bytes: the kubelet's limit for a termination message.
+pub const MAX_BYTES: usize = 4096;
+
+/// Longest message of a failure, bytes; the rest of the result must fit beside it.
+const MAX_MESSAGE_BYTES: usize = 2048;
+
+/// Version of the format that this code writes and reads.
+const VERSION: u32 = 1;
+
+/// How a verb ended.
+pub type Outcome<Success> = Result<Success, Failure>;
+
+/// A verb that failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}: {message}")]
+pub struct Failure {
+    /// Why, as one word.
+    pub reason: Reason,
+    /// What was found, what was expected and what to do. No secret.
+    pub message: String,
+    /// Field or path that it is about, where there is one.
+    pub field: Option<String>,
+}
+
+impl Failure {
+    /// A failure that is about no single field.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), field: None }
+    }
+
+    /// The same failure, about one field or path.
+    #[must_use]
+    pub fn at(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+}
+
+/// Success of `init`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Initialization {
+    /// Id of the repository's config.
+    pub repository_id: SnapshotId,
+    /// Whether it was made now; else it was there and was attached.
+    pub created: bool,
+}
+
+/// Success of `forget`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Forgotten {
+    /// Backups that are not in the repository any more, whoever removed them.
+    pub forgotten: u32,
+}
+
+/// Success of `backup`: both snapshots are stored and every pack of them was seen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Backup {
+    /// Id that ties the two snapshots together.
+    pub backup_id: BackupId,
+    /// The snapshot with the etcd stream.
+    pub snapshot_id: SnapshotId,
+    /// The snapshot with certificates, host files and `kubedr.json`.
+    pub files_snapshot_id: SnapshotId,
+    /// Id of the repository's config.
+    pub repository_id: SnapshotId,
+    /// When the etcd stream began.
+    pub time: Timestamp,
+    /// Node that the pod ran on.
+    pub node: String,
+    /// uid of the namespace `kube-system`.
+    pub cluster_uid: String,
+    /// The history that the backup belongs to.
+    pub lineage: BackupId,
+    /// What etcd said of itself, and what was hashed.
+    pub etcd: EtcdFacts,
+    /// Captured files that the repository did not have.
+    pub files_new: u64,
+    /// Captured files that differ from the repository's newest.
+    pub files_changed: u64,
+    /// Bytes that were added to the repository.
+    pub data_added: u64,
+    /// Bytes that were read.
+    pub total_bytes_processed: u64,
+    /// Duration of the whole run in seconds.
+    pub total_duration_secs: f64,
+    /// What the backup lacks for a restore, where it lacks something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incomplete: Option<Reason>,
+}
+
+/// What is known of the etcd member that a snapshot came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EtcdFacts {
+    /// Server version, for example `3.6.16`.
+    pub version: String,
+    /// Cluster id and history at the moment before the stream began.
+    #[serde(flatten)]
+    pub position: Position,
+    /// Member id, hexadecimal as etcdctl prints it.
+    pub member_id: String,
+    /// Size of the stored file in bytes, its SHA-256 trailer included.
+    pub db_size_bytes: u64,
+    /// SHA-256 of the stored file without its trailer, 64 hexadecimal digits: what the trailer says.
+    pub sha256: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Envelope {
+    v: u32,
+    verb: String,
+    ok: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Full<Success> {
+    #[serde(flatten)]
+    envelope: Envelope,
+    #[serde(flatten)]
+    success: Success,
+}
+
+/// Writes the result of a verb, never longer than [`MAX_BYTES`].
+pub fn render<Success: Serialize>(verb: &str, outcome: &Outcome<Success>) -> String {
+    let envelope =
+        |ok| Envelope { v: VERSION, verb: verb.to_owned(), ok, reason: None, message: None, field: None };
+    let text = match outcome {
+        Ok(success) => serde_json::to_string(&Full { envelope: envelope(true), success }),
+        Err(failure) => serde_json::to_string(&Envelope {
+            reason: Some(failure.reason.to_string()),
+            message: Some(shortened(&failure.message, MAX_MESSAGE_BYTES)),
+            field: failure.field.as_deref().map(|field| shortened(field, MAX_MESSAGE_BYTES / 4)),
+            ..envelope(false)
+        }),
+    };
+    text.expect("results hold only text, numbers and truth values")
+}
+
+/// Reads the result of `verb`.
+///
+/// # Errors
+///
+/// What the agent said went wrong; or `NoResult` for an empty text, and
+/// `Unknown` for one that is too long, malformed, of another version or of
+/// another verb. Fields that this version does not know are ignored.
+pub fn parse<Success: for<'a> Deserialize<'a>>(verb: &str, text: &str) -> Outcome<Success> {
+    if text.is_empty() {
+        return Err(Failure::new(Reason::NoResult, "the pod ended without leaving a result"));
+    }
+    if text.len() > MAX_BYTES {
+        return Err(unknown(&format!("{} bytes long, at most {MAX_BYTES} are allowed", text.len())));
+    }
+    let envelope: Envelope = serde_json::from_str(text).map_err(|error| unknown(&error.to_string()))?;
+    if envelope.v != VERSION {
+        return Err(unknown(&format!("of version {}, expected {VERSION}", envelope.v)));
+    }
+    if envelope.verb != verb {
+        return Err(unknown("of another verb"));
+    }
+    if !envelope.ok {
+        return Err(failure(envelope));
+    }
+    serde_json::from_str::<Full<Success>>(text)
+        .map(|full| full.success)
+        .map_err(|error| unknown(&error.to_string()))
+}
+
+fn failure(envelope: Envelope) -> Failure {
+    let message = shortened(&envelope.message.unwrap_or_default(), MAX_MESSAGE_BYTES);
+    let word = envelope.reason.unwrap_or_default();
+    match word.parse::<Reason>() {
+        Ok(reason) if reason.exit_code() != 0 => Failure { reason, message, field: envelope.field },
+        _ => unknown(&format!("a failure without a known reason: {message}")),
+    }
+}
+
+fn unknown(what: &str) -> Failure {
+    Failure::new(Reason::Unknown, format!("the pod's result is {what}"))
+}
+
+/// Cuts a text at a character's border and says so.
+fn shortened(text: &str, most: usize) -> String {
+    // Each character may take six bytes once it is escaped in JSON.
+    let escaped = |character: char| if character.is_control() { 6 } else { character.len_utf8() + 1 };
+    let mut bytes = 0;
+    let kept: String = text
+        .chars()
+        .take_while(|character| {
+            bytes += escaped(*character);
+            bytes <= most
+        })
+        .collect();
+    if kept.len() < text.len() { format!("{kept}…") } else { kept }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn initialization() -> Initialization {
+        Initialization { repository_id: "ab".repeat(32).parse().expect("an id"), created: true }
+    }
+
+    #[test]
+    fn a_success_is_read_as_it_was_written() {
+        let text = render("init", &Ok(initialization()));
+        assert_eq!(
+            text,
+            format!(
+                r#"{{"v":1,"verb":"init","ok":true,"repositoryId":"{}","created":true}}"#,
+                "ab".repeat(32)
+            )
+        );
+        assert_eq!(parse("init", &text), Ok(initialization()));
+    }
+
+    #[test]
+    fn a_failure_is_read_as_it_was_written() {
+        let failure = Failure::new(Reason::WrongPassword, "does not open").at("restic_repo_password");
+        let text = render::<Initialization>("init", &Err(failure.clone()));
+        assert_eq!(parse::<Initialization>("init", &text), Err(failure));
+    }
+
+    #[test]
+    fn a_long_message_is_cut_so_that_the_result_fits() {
+        for filling in ["x", "\u{1}", "\"", "é", "💥"] {
+            let failure = Failure::new(Reason::Bug, filling.repeat(9000)).at(filling.repeat(9000));
+            let text = render::<Initialization>("init", &Err(failure));
+            assert!(text.len() <= MAX_BYTES, "{} bytes of {filling:?}", text.len());
+            assert_eq!(parse::<Initialization>("init", &text).expect_err("failed").reason, Reason::Bug);
+        }
+    }
+
+    #[rstest]
+    #[case::nothing("", Reason::NoResult)]
+    #[case::no_json("panicked at", Reason::Unknown)]
+    #[case::too_long(&format!("{:5000}", "{}"), Reason::Unknown)]
+    #[case::newer_version(r#"{"v":2,"verb":"init","ok":true}"#, Reason::Unknown)]
+    #[case::other_verb(r#"{"v":1,"verb":"forget","ok":true,"forgotten":1}"#, Reason::Unknown)]
+    #[case::forged_reason(
+        r#"{"v":1,"verb":"init","ok":false,"reason":"Hooray","message":""}"#,
+        Reason::Unknown
+    )]
+    #[case::failure_that_calls_itself_fine(
+        r#"{"v":1,"verb":"init","ok":false,"reason":"Ready"}"#,
+        Reason::Unknown
+    )]
+    #[case::malformed_id(
+        r#"{"v":1,"verb":"init","ok":true,"repositoryId":"../x","created":true}"#,
+        Reason::Unknown
+    )]
+    #[case::lacking_field(r#"{"v":1,"verb":"init","ok":true}"#, Reason::Unknown)]
+    fn does_not_believe(#[case] text: &str, #[case] reason: Reason) {
+        assert_eq!(parse::<Initialization>("init", text).expect_err("refused").reason, reason);
+    }
+
+    #[test]
+    fn fields_of_a_newer_agent_are_ignored() {
+        let text = format!(
+            r#"{{"v":1,"verb":"init","ok":true,"repositoryId":"{}","created":true,"new":[1]}}"#,
+            "ab".repeat(32)
+        );
+        assert_eq!(parse("init", &text), Ok(initialization()));
+    }
+}

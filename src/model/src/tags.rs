@@ -1,0 +1,174 @@
+//! restic tags of a backup's two snapshots, so that a listing alone tells all.
+use std::collections::BTreeMap;
+
+use crate::{BackupId, Reason, SnapshotId, lineage::Position};
+
+/// Marks every snapshot that kubedr made.
+pub const MARK: &str = "kubedr";
+
+/// Tags that both snapshots of a backup carry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Common {
+    /// Ties the two together.
+    pub backup: BackupId,
+    /// uid of the namespace `kube-system`.
+    pub cluster: String,
+    /// `<namespace>/<name>` of the policy.
+    pub policy: String,
+    /// The history that the backup belongs to.
+    pub lineage: BackupId,
+}
+
+/// Tags that only the second snapshot carries: its first, and the figures a listing needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Second {
+    /// Full id of the first snapshot.
+    pub of: SnapshotId,
+    /// etcd's position when the stream began.
+    pub revision: i64,
+    /// Raft index.
+    pub raft_index: u64,
+    /// Raft term.
+    pub raft_term: u64,
+    /// Objects in the snapshot, where they were counted.
+    pub objects: Option<u64>,
+    /// What a restore would lack.
+    pub incomplete: Option<Reason>,
+}
+
+/// What the tags of one snapshot say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tags {
+    /// What both snapshots say.
+    pub common: Common,
+    /// What only the second says; absent on a first.
+    pub second: Option<Second>,
+}
+
+impl Second {
+    /// The second snapshot's tags for a first one.
+    pub fn new(of: SnapshotId, position: &Position, incomplete: Option<Reason>) -> Self {
+        let Position { revision, raft_index, raft_term, .. } = *position;
+        Self { of, revision, raft_index, raft_term, objects: None, incomplete }
+    }
+}
+
+impl Tags {
+    /// The tags as restic stores them.
+    pub fn render(&self) -> Vec<String> {
+        let Common { backup, cluster, policy, lineage } = &self.common;
+        let mut tags = vec![
+            MARK.to_owned(),
+            format!("backup:{backup}"),
+            format!("cluster:{cluster}"),
+            format!("policy:{policy}"),
+            format!("lineage:{lineage}"),
+        ];
+        if let Some(second) = &self.second {
+            tags.push(format!("of:{}", second.of));
+            tags.push(format!("revision:{}", second.revision));
+            tags.push(format!("raft:{}.{}", second.raft_index, second.raft_term));
+            tags.extend(second.objects.map(|objects| format!("objects:{objects}")));
+            tags.push(format!("complete:{}", second.incomplete.map_or("yes", Reason::as_str)));
+        }
+        tags
+    }
+
+    /// Reads the tags of a snapshot; none for one that kubedr did not make.
+    ///
+    /// Whoever may write to the repository may write tags, so anything
+    /// malformed makes the snapshot a foreign one, which is never touched.
+    pub fn parse(tags: &[String]) -> Option<Self> {
+        if !tags.iter().any(|tag| tag == MARK) {
+            return None;
+        }
+        let pairs: BTreeMap<&str, &str> = tags.iter().filter_map(|tag| tag.split_once(':')).collect();
+        let common = Common {
+            backup: pairs.get("backup")?.parse().ok()?,
+            cluster: (*pairs.get("cluster")?).to_owned(),
+            policy: (*pairs.get("policy")?).to_owned(),
+            lineage: pairs.get("lineage")?.parse().ok()?,
+        };
+        let second = match pairs.get("of") {
+            Some(of) => Some(second(of, &pairs)?),
+            None => None,
+        };
+        Some(Self { common, second })
+    }
+}
+
+fn second(of: &str, pairs: &BTreeMap<&str, &str>) -> Option<Second> {
+    let (raft_index, raft_term) = pairs.get("raft")?.split_once('.')?;
+    Some(Second {
+        of: of.parse().ok()?,
+        revision: pairs.get("revision")?.parse().ok()?,
+        raft_index: raft_index.parse().ok()?,
+        raft_term: raft_term.parse().ok()?,
+        objects: pairs.get("objects").and_then(|text| text.parse().ok()),
+        incomplete: match *pairs.get("complete")? {
+            "yes" => None,
+            word => Some(word.parse().ok()?),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tags() -> Tags {
+        Tags {
+            common: Common {
+                backup: "0123456789abcdef".parse().expect("an id"),
+                cluster: "11111111-2222-3333-4444-555555555555".to_owned(),
+                policy: "kubedr-system/test-backup".to_owned(),
+                lineage: "fedcba9876543210".parse().expect("an id"),
+            },
+            second: Some(Second {
+                of: "ab".repeat(32).parse().expect("an id"),
+                revision: 1234,
+                raft_index: 5678,
+                raft_term: 9,
+                objects: Some(42),
+                incomplete: Some(Reason::EncryptionKeyMissing),
+            }),
+        }
+    }
+
+    #[test]
+    fn tags_are_read_as_they_were_written() {
+        assert_eq!(Tags::parse(&tags().render()), Some(tags()));
+        let first = Tags { second: None, ..tags() };
+        assert_eq!(Tags::parse(&first.render()), Some(first));
+    }
+
+    #[test]
+    fn tags_have_the_spelling_of_the_contract() {
+        let expected = [
+            "kubedr",
+            "backup:0123456789abcdef",
+            "cluster:11111111-2222-3333-4444-555555555555",
+            "policy:kubedr-system/test-backup",
+            "lineage:fedcba9876543210",
+            &format!("of:{}", "ab".repeat(32)),
+            "revision:1234",
+            "raft:5678.9",
+            "objects:42",
+            "complete:EncryptionKeyMissing",
+        ];
+        assert_eq!(tags().render(), expected);
+    }
+
+    #[test]
+    fn a_snapshot_with_a_missing_or_malformed_tag_is_foreign() {
+        for left_out in 0..tags().render().len() {
+            let mut rendered = tags().render();
+            let removed = rendered.remove(left_out);
+            let still_ours = removed.starts_with("objects:") || removed.starts_with("of:");
+            assert_eq!(Tags::parse(&rendered).is_some(), still_ours, "without {removed}");
+        }
+        let mut rendered = tags().render();
+        rendered[1] = "backup:../../etc".to_owned();
+        assert_eq!(Tags::parse(&rendered), None);
+    }
+}
