@@ -1,0 +1,188 @@
+//! What can go wrong with one member, and which reason that is.
+use std::error::Error as StdError;
+
+use model::{Reason, chain, result::Failure};
+use rustls::{AlertDescription, Error as Tls};
+use tonic::Code;
+
+/// A step of a conversation with etcd that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The endpoint is none that can be connected to.
+    #[error("{endpoint:?} is not an http or https URL with a host")]
+    Endpoint {
+        /// The endpoint as it was given.
+        endpoint: String,
+    },
+    /// The endpoint wants TLS and there is nothing to authenticate with.
+    #[error("{endpoint:?} needs a client certificate and none is given")]
+    NoCredentials {
+        /// The endpoint as it was given.
+        endpoint: String,
+    },
+    /// The client's certificates are no certificates, or do not fit their key.
+    #[error("failed to use the etcd client's certificate, key and authority")]
+    Credentials {
+        /// What TLS says of them.
+        source: Box<tonic::transport::Error>,
+    },
+    /// No connection came about.
+    #[error("failed to connect to etcd at {endpoint:?}")]
+    Connect {
+        /// The endpoint.
+        endpoint: String,
+        /// What the transport says.
+        source: Box<tonic::transport::Error>,
+    },
+    /// The member did not answer in time.
+    #[error("etcd at {endpoint:?} did not answer {call} within {seconds} s")]
+    Silent {
+        /// The endpoint.
+        endpoint: String,
+        /// The call, or `a connection`.
+        call: &'static str,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// The member answered with an error, or what answered is not etcd.
+    #[error("the call {call} to etcd at {endpoint:?} failed")]
+    Call {
+        /// The endpoint.
+        endpoint: String,
+        /// The call.
+        call: &'static str,
+        /// The answer.
+        source: Box<tonic::Status>,
+    },
+}
+
+impl Error {
+    /// The reason in the closed set.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Endpoint { .. } => Reason::InvalidSpec,
+            Self::NoCredentials { .. } => Reason::SecretMissing,
+            Self::Credentials { .. } => Reason::EtcdCertificateInvalid,
+            Self::Connect { source, .. } => classify(None, &**source),
+            Self::Silent { .. } => Reason::EtcdUnreachable,
+            Self::Call { source, .. } => classify(Some(source.code()), &**source),
+        }
+    }
+
+    /// The failure to report: the whole chain, and the field to look at.
+    pub fn failure(&self) -> Failure {
+        let reason = self.reason();
+        let failure = Failure::new(reason, chain(self));
+        match reason {
+            Reason::EtcdCertificateInvalid | Reason::SecretMissing => failure.at("spec.etcdCreds"),
+            _ => failure.at("spec.etcdEndpoint"),
+        }
+    }
+}
+
+/// Finds the reason in an error's causes.
+///
+/// With TLS 1.3 a server refuses a client's certificate only after the
+/// handshake, so that the refusal comes as the failure of the first call.
+fn classify(code: Option<Code>, error: &(dyn StdError + 'static)) -> Reason {
+    let causes = || std::iter::successors(Some(error), |error| cause(*error));
+    let by_tls = causes().find_map(|cause| cause.downcast_ref::<Tls>().and_then(tls_reason));
+    by_tls
+        .or_else(|| causes().any(speaks_no_http2).then_some(Reason::NotEtcd))
+        .unwrap_or_else(|| by_code(code))
+}
+
+/// The next cause; unlike `source`, also the error that an `io::Error` wraps.
+fn cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    wrapped.map(|inner| inner as &(dyn StdError + 'static)).or_else(|| error.source())
+}
+
+fn tls_reason(error: &Tls) -> Option<Reason> {
+    match error {
+        Tls::AlertReceived(AlertDescription::NoApplicationProtocol | AlertDescription::ProtocolVersion)
+        | Tls::NoApplicationProtocol
+        | Tls::InvalidMessage(_)
+        | Tls::PeerIncompatible(_)
+        | Tls::PeerMisbehaved(_) => Some(Reason::NotEtcd),
+        Tls::AlertReceived(_)
+        | Tls::InvalidCertificate(_)
+        | Tls::NoCertificatesPresented
+        | Tls::InconsistentKeys(_)
+        | Tls::UnsupportedNameType => Some(Reason::EtcdCertificateInvalid),
+        _ => None,
+    }
+}
+
+/// Whether the other side answers in another protocol. The types that say so
+/// are private to tonic and h2, so their words are compared.
+fn speaks_no_http2(error: &(dyn StdError + 'static)) -> bool {
+    let said = error.to_string();
+    said.starts_with("HTTP/2 was not negotiated")
+        || said.starts_with("connection error detected: frame with invalid size")
+        || said.starts_with("connection error detected: unspecific protocol error")
+}
+
+fn by_code(code: Option<Code>) -> Reason {
+    match code {
+        // kine answers like etcd until it is asked for a snapshot.
+        Some(Code::Unimplemented) => Reason::NotEtcd,
+        Some(Code::PermissionDenied | Code::Unauthenticated) => Reason::EtcdCertificateInvalid,
+        _ => Reason::EtcdUnreachable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use rstest::rstest;
+    use rustls::{CertificateError, InvalidMessage};
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Outer {
+        text: &'static str,
+        source: io::Error,
+    }
+
+    fn wrapped(inner: impl Into<Box<dyn StdError + Send + Sync>>) -> Outer {
+        Outer { text: "transport error", source: io::Error::other(inner) }
+    }
+
+    #[rstest]
+    #[case::unknown_authority(
+        None,
+        wrapped(Tls::InvalidCertificate(CertificateError::UnknownIssuer)),
+        Reason::EtcdCertificateInvalid
+    )]
+    #[case::client_certificate_refused(
+        Some(Code::Unavailable),
+        wrapped(Tls::AlertReceived(AlertDescription::BadCertificate)),
+        Reason::EtcdCertificateInvalid
+    )]
+    #[case::no_tls_there(
+        None,
+        wrapped(Tls::InvalidMessage(InvalidMessage::InvalidContentType)),
+        Reason::NotEtcd
+    )]
+    #[case::tls_without_http2(None, wrapped("HTTP/2 was not negotiated."), Reason::NotEtcd)]
+    #[case::plain_http1(
+        Some(Code::Internal),
+        wrapped("connection error detected: frame with invalid size"),
+        Reason::NotEtcd
+    )]
+    #[case::call_unknown_there(Some(Code::Unimplemented), wrapped("x"), Reason::NotEtcd)]
+    #[case::user_without_rights(Some(Code::PermissionDenied), wrapped("x"), Reason::EtcdCertificateInvalid)]
+    #[case::refused(
+        None,
+        wrapped(io::Error::from(io::ErrorKind::ConnectionRefused)),
+        Reason::EtcdUnreachable
+    )]
+    #[case::gone_in_between(Some(Code::Unavailable), wrapped("x"), Reason::EtcdUnreachable)]
+    fn is_classified(#[case] code: Option<Code>, #[case] error: Outer, #[case] reason: Reason) {
+        assert_eq!(classify(code, &error), reason);
+    }
+}
