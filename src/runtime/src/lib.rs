@@ -1,1 +1,26 @@
-//! To be written.
+//! Everything that writes to the API server, and what keeps it running.
+//!
+//! ```text
+//! watches ─▶ drive ─▶ reconcile: observe ─▶ decide ─▶ Plan ─▶ act ─▶ API server
+//!              ▲                                                │
+//!            lease                              status, events ◀┘
+//! ```
+mod act;
+mod call;
+pub mod conditions;
+mod context;
+mod drive;
+mod error;
+pub mod lease;
+mod plan;
+mod retries;
+
+#[cfg(test)]
+mod apiserver;
+
+pub use act::{Done, act};
+pub use call::{CallError, TIMEOUT, call};
+pub use context::Context;
+pub use drive::{Gate, Wiring, drive};
+pub use error::Error;
+pub use plan::{Event, Importance, MetadataPatch, Plan, Target, dynamic, status_of};

@@ -1,0 +1,184 @@
+//! Carries out a plan: the operator's only writer.
+use std::time::Duration;
+
+use k8s_openapi::{
+    api::{core::v1::ObjectReference, events::v1::Event as ApiEvent},
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
+};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy},
+    core::{ApiResource, GroupVersionKind, TypeMeta},
+};
+
+use crate::{
+    CallError, Context, Error, Event, Importance, MetadataPatch, Plan, Target, call, conditions::cut,
+};
+
+/// Longest note of an event, bytes: a limit of the API server.
+const MAX_NOTE: usize = 1024;
+
+/// What a reconcile did, for its one log line and the queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// How many objects were written, events included.
+    pub writes: usize,
+    /// When to look again if nothing changes before.
+    pub again: Option<Duration>,
+}
+
+/// Carries out a plan, in the order of its fields.
+///
+/// Everything may be repeated: an operator that dies between any two writes
+/// makes the same plan again.
+pub async fn act<K>(ctx: &Context, owner: &K, plan: Plan) -> Result<Done, Error>
+where
+    K: Resource<DynamicType = ()>,
+{
+    let mut writes = plan.create.len() + plan.apply.len() + plan.delete.len() + plan.patch.len();
+    for object in &plan.create {
+        create(ctx, object).await?;
+    }
+    for object in &plan.apply {
+        apply(ctx, object).await?;
+    }
+    for target in &plan.delete {
+        delete(ctx, target).await?;
+    }
+    if let Some(status) = &plan.status {
+        write_status(ctx, status).await?;
+        writes += 1;
+    }
+    for event in &plan.events {
+        tell(ctx, owner, event).await;
+        writes += 1;
+    }
+    for patch in &plan.patch {
+        patch_metadata(ctx, patch).await?;
+    }
+    Ok(Done { writes, again: plan.again })
+}
+
+async fn create(ctx: &Context, object: &DynamicObject) -> Result<(), Error> {
+    match call(api(ctx, object).create(&PostParams::default(), object)).await {
+        Err(error) if error.is_already_exists() => adopt(ctx, object).await,
+        result => result.map(drop).map_err(|source| not_written(object, source)),
+    }
+}
+
+/// Accepts an existing object if an earlier, interrupted run of ours made it.
+async fn adopt(ctx: &Context, object: &DynamicObject) -> Result<(), Error> {
+    let found = call(api(ctx, object).get_metadata(&object.name_any())).await;
+    let found = found.map_err(|source| Error::Read { what: "existing objects", source })?;
+    let (kind, name) = (kind(object), object.name_any());
+    if owner_uid(object).is_none() || owner_uid(&found) != owner_uid(object) {
+        return Err(Error::NameTaken { kind, name });
+    }
+    // One that is going away is not the one that was asked for: look again when it is gone.
+    if found.meta().deletion_timestamp.is_some() { Err(Error::Leaving { kind, name }) } else { Ok(()) }
+}
+
+fn owner_uid(object: &impl Resource) -> Option<&str> {
+    let owners = object.meta().owner_references.as_deref().unwrap_or_default();
+    owners.iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str())
+}
+
+async fn apply(ctx: &Context, object: &DynamicObject) -> Result<(), Error> {
+    let params = PatchParams::apply(ctx.manager).force();
+    let result = call(api(ctx, object).patch(&object.name_any(), &params, &Patch::Apply(object))).await;
+    result.map(drop).map_err(|source| not_written(object, source))
+}
+
+async fn delete(ctx: &Context, target: &Target) -> Result<(), Error> {
+    let params = DeleteParams {
+        propagation_policy: Some(PropagationPolicy::Foreground),
+        preconditions: Some(Preconditions { uid: Some(target.uid.clone()), resource_version: None }),
+        ..DeleteParams::default()
+    };
+    match call(api_of(ctx, &target.types, &target.namespace).delete(&target.name, &params)).await {
+        // Gone, or another object of the same name: the one that was meant is not there.
+        Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
+        result => result.map(drop).map_err(|source| write_failed(&target.types, &target.name, source)),
+    }
+}
+
+pub(crate) async fn write_status(ctx: &Context, object: &DynamicObject) -> Result<(), Error> {
+    let params = PatchParams::apply(ctx.manager).force();
+    match call(api(ctx, object).patch_status(&object.name_any(), &params, &Patch::Apply(object))).await {
+        Err(error) if error.is_not_found() => Ok(()),
+        result => result.map(drop).map_err(|source| Error::Write {
+            kind: format!("{}/status", kind(object)),
+            name: object.name_any(),
+            source,
+        }),
+    }
+}
+
+async fn patch_metadata(ctx: &Context, patch: &MetadataPatch) -> Result<(), Error> {
+    let Target { types, namespace, name, .. } = &patch.target;
+    let params = PatchParams { field_manager: Some(ctx.manager.to_owned()), ..PatchParams::default() };
+    match call(api_of(ctx, types, namespace).patch(name, &params, &Patch::Merge(patch.body()))).await {
+        Err(error) if error.is_not_found() => Ok(()),
+        result => result.map(drop).map_err(|source| write_failed(types, name, source)),
+    }
+}
+
+/// Tells what changed. An event that is lost is not worth a failed reconcile: the condition says the same.
+async fn tell<K: Resource<DynamicType = ()>>(ctx: &Context, owner: &K, event: &Event) {
+    let events = Api::<ApiEvent>::namespaced(ctx.client.clone(), &ctx.namespace);
+    let object = event_object(ctx, owner, event);
+    if let Err(error) = call(events.create(&PostParams::default(), &object)).await {
+        tracing::warn!(reason = event.reason, error = model::chain(&error), "failed to write an event");
+    }
+}
+
+fn event_object<K: Resource<DynamicType = ()>>(ctx: &Context, owner: &K, event: &Event) -> ApiEvent {
+    let importance = match event.importance {
+        Importance::Normal => "Normal",
+        Importance::Warning => "Warning",
+    };
+    ApiEvent {
+        metadata: ObjectMeta {
+            generate_name: Some(format!("{}.", owner.name_any())),
+            namespace: Some(ctx.namespace.clone()),
+            ..ObjectMeta::default()
+        },
+        action: Some(event.action.to_owned()),
+        event_time: Some(MicroTime(ctx.now())),
+        note: Some(cut(&format!("{}: {}", event.word, event.message), MAX_NOTE)),
+        reason: Some(event.reason.to_owned()),
+        regarding: Some(ObjectReference { field_path: None, ..owner.object_ref(&()) }),
+        reporting_controller: Some(ctx.manager.to_owned()),
+        reporting_instance: Some(cut(&ctx.instance, 128)),
+        type_: Some(importance.to_owned()),
+        ..ApiEvent::default()
+    }
+}
+
+fn api(ctx: &Context, object: &DynamicObject) -> Api<DynamicObject> {
+    let types = object.types.as_ref().expect("built objects carry their type");
+    api_of(ctx, types, object.metadata.namespace.as_deref().unwrap_or(&ctx.namespace))
+}
+
+pub(crate) fn api_of(ctx: &Context, types: &TypeMeta, namespace: &str) -> Api<DynamicObject> {
+    let gvk = GroupVersionKind::try_from(types).expect("built objects carry a valid type");
+    Api::namespaced_with(ctx.client.clone(), namespace, &ApiResource::from_gvk(&gvk))
+}
+
+fn not_written(object: &DynamicObject, source: CallError) -> Error {
+    if source.is_invalid() {
+        return Error::Refused { kind: kind(object), source };
+    }
+    Error::Write { kind: kind(object), name: object.name_any(), source }
+}
+
+fn write_failed(types: &TypeMeta, name: &str, source: CallError) -> Error {
+    Error::Write { kind: types.kind.clone(), name: name.to_owned(), source }
+}
+
+fn kind(object: &DynamicObject) -> String {
+    object.types.as_ref().map(|types| types.kind.clone()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

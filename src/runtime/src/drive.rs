@@ -1,0 +1,187 @@
+//! Runs one controller: guards it against malformed objects, logs, reports, retries.
+use std::{
+    fmt::Debug,
+    hash::Hash,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use futures::StreamExt;
+use kube::{
+    Resource, ResourceExt,
+    core::DeserializeGuard,
+    runtime::{
+        Controller,
+        controller::{self, Action},
+        reflector::Store,
+    },
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Context, Done, Error, Target,
+    act::{api_of, write_status},
+    call, conditions,
+    plan::{status_object, without_nulls},
+};
+
+/// Reconciles that one controller runs at the same time.
+const CONCURRENCY: u16 = 4;
+
+/// Opens once, when a controller knows all its objects.
+#[derive(Clone, Debug, Default)]
+pub struct Gate(Arc<AtomicBool>);
+
+impl Gate {
+    /// Opens it.
+    pub fn open(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was opened.
+    pub fn is_open(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How one controller is tied to its process.
+#[derive(Clone, Debug)]
+pub struct Wiring {
+    /// Name of the controller, for the log.
+    pub name: &'static str,
+    /// Conditions that it owns on its objects; empty for objects that are not kubedr's.
+    pub conditions: &'static [&'static str],
+    /// Opens when the controller's cache is filled.
+    pub synced: Gate,
+    /// Ends the controller; reconciles under way are waited for.
+    pub stop: CancellationToken,
+}
+
+/// Runs a controller until it is stopped.
+///
+/// An object that does not have the shape of its kind says so in its own status and
+/// does not keep the others waiting.
+pub async fn drive<K, C, Reconcile, Running>(
+    controller: Controller<DeserializeGuard<K>>,
+    wiring: Wiring,
+    context: Arc<C>,
+    reconcile: Reconcile,
+) where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Hash + Send + Sync + 'static,
+    C: AsRef<Context> + Send + Sync + 'static,
+    Reconcile: Fn(Arc<K>, Arc<C>) -> Running + Clone + Send + Sync + 'static,
+    Running: Future<Output = Result<Done, Error>> + Send + 'static,
+{
+    let store = controller.store();
+    let stop = wiring.stop.clone();
+    let synced = open_when_filled(store, wiring.synced.clone());
+    let name = wiring.name;
+    let wiring = Arc::new(wiring);
+    let one = move |guarded: Arc<DeserializeGuard<K>>, context: Arc<C>| {
+        let (wiring, reconcile) = (wiring.clone(), reconcile.clone());
+        async move { supervise(&wiring, guarded, context, reconcile).await }
+    };
+    let run = controller
+        .with_config(controller::Config::default().concurrency(CONCURRENCY))
+        .graceful_shutdown_on(async move { stop.cancelled().await })
+        .run(one, |object, _, context| retry(&*object, (*context).as_ref()), context)
+        .for_each(|result| async move {
+            // A failed reconcile has had its line; what is left is a watch that does not work.
+            if let Err(controller::Error::QueueError(error)) = result {
+                tracing::warn!(controller = name, error = model::chain(&error), "failed to watch");
+            }
+        });
+    futures::future::join(synced, run).await;
+    tracing::info!(controller = name, "stopped");
+}
+
+async fn open_when_filled<K>(store: Store<K>, gate: Gate)
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    if store.wait_until_ready().await.is_ok() {
+        gate.open();
+    }
+}
+
+/// One reconcile, its one log line, and `Ready=False` where it failed.
+async fn supervise<K, C, Reconcile, Running>(
+    wiring: &Wiring,
+    guarded: Arc<DeserializeGuard<K>>,
+    context: Arc<C>,
+    reconcile: Reconcile,
+) -> Result<Action, Error>
+where
+    K: Resource<DynamicType = ()> + Clone,
+    C: AsRef<Context>,
+    Reconcile: Fn(Arc<K>, Arc<C>) -> Running,
+    Running: Future<Output = Result<Done, Error>>,
+{
+    let begun = Instant::now();
+    let result = match &guarded.0 {
+        Ok(object) => reconcile(Arc::new(object.clone()), context.clone()).await,
+        Err(invalid) => Err(Error::Malformed(invalid.error.clone())),
+    };
+    log(wiring, &guarded.name_any(), &result, begun);
+    let ctx: &Context = (*context).as_ref();
+    match result {
+        Ok(done) => {
+            ctx.retries.succeeded(&guarded.name_any());
+            Ok(done.again.map_or_else(Action::await_change, Action::requeue))
+        }
+        Err(error) => {
+            if !wiring.conditions.is_empty() {
+                report(ctx, &Target::of(&*guarded), wiring.conditions, &error).await;
+            }
+            Err(error)
+        }
+    }
+}
+
+fn log(wiring: &Wiring, name: &str, result: &Result<Done, Error>, begun: Instant) {
+    let (controller, took) = (wiring.name, begun.elapsed());
+    match result {
+        Ok(done) if done.writes == 0 => {
+            tracing::debug!(controller, name, ?took, again = ?done.again, "nothing to do");
+        }
+        Ok(done) => {
+            tracing::info!(controller, name, ?took, writes = done.writes, again = ?done.again, "reconciled");
+        }
+        Err(error) => {
+            let reason = error.reason().as_str();
+            tracing::warn!(controller, name, ?took, reason, error = model::chain(error), "failed");
+        }
+    }
+}
+
+fn retry<K: Resource<DynamicType = ()>>(object: &K, ctx: &Context) -> Action {
+    Action::requeue(ctx.retries.failed(&object.name_any()))
+}
+
+/// Puts an error into the `Ready` condition, next to everything that was known before.
+///
+/// The object is read again: a status must not go back to what a cache held.
+async fn report(ctx: &Context, target: &Target, owned: &[&str], error: &Error) {
+    if let Err(unsaid) = try_report(ctx, target, owned, error).await {
+        tracing::warn!(name = target.name, error = model::chain(&unsaid), "failed to report an error");
+    }
+}
+
+async fn try_report(ctx: &Context, target: &Target, owned: &[&str], error: &Error) -> Result<(), Error> {
+    let Target { types, namespace, name, .. } = target;
+    let found = match call(api_of(ctx, types, namespace).get(name)).await {
+        Err(gone) if gone.is_not_found() => return Ok(()),
+        found => found.map_err(|source| Error::Read { what: "the object", source })?,
+    };
+    let stored = found.data.get("status").map_or(Value::Null, without_nulls);
+    let status = conditions::failed(&stored, owned, error, (found.metadata.generation, ctx.now()));
+    if stored == status || found.uid().as_deref() != Some(&target.uid) {
+        return Ok(());
+    }
+    write_status(ctx, &status_object(target, &status)).await
+}

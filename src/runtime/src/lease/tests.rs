@@ -1,0 +1,115 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::apiserver::{Step, answers, client, ignores, noon, refuses};
+
+const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/backup/leases";
+const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/backup/leases/kubedr-operator";
+
+fn lease(holder: &str, renewed: &str, transitions: i32) -> Value {
+    json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": { "name": "kubedr-operator", "namespace": "backup", "resourceVersion": "7" },
+        "spec": {
+            "holderIdentity": holder, "leaseDurationSeconds": 15, "leaseTransitions": transitions,
+            "acquireTime": "2030-01-01T11:00:00.000000Z", "renewTime": renewed,
+        },
+    })
+}
+
+fn mine() -> Value {
+    lease("me", "2030-01-01T12:00:00.000000Z", 1)
+}
+
+fn theirs(renewed: &str) -> Value {
+    lease("them", renewed, 1)
+}
+
+fn elector(script: Vec<Step>) -> (Elector, crate::apiserver::Heard) {
+    let (client, heard) = client(script);
+    (Elector::new(client, "backup", ("kubedr-operator", "me".to_owned()), noon), heard)
+}
+
+fn read(body: Value) -> Step {
+    answers(&format!("GET {LEASE}"), 200, body)
+}
+
+fn written(body: Value) -> Step {
+    answers(&format!("PUT {LEASE}"), 200, body)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_makes_the_lease() {
+    let (mut elector, heard) = elector(vec![
+        refuses(&format!("GET {LEASE}"), 404, "NotFound"),
+        answers(&format!("POST {LEASES}"), 201, mine()),
+    ]);
+    elector.acquire().await;
+    let heard = heard.await.expect("every request");
+    assert_eq!(heard[1].1["spec"]["holderIdentity"], "me");
+}
+
+/// The holder's clock is a year behind: only that its record does not change counts.
+#[tokio::test(start_paused = true)]
+async fn a_dead_holder_is_followed_after_the_record_stood_still_for_its_duration() {
+    let old = "2029-01-01T12:00:00.000000Z";
+    let mut script: Vec<Step> = (0..8).map(|_| read(theirs(old))).collect();
+    script.extend([read(theirs(old)), written(mine())]);
+    let (mut elector, heard) = elector(script);
+    let begun = Instant::now();
+    elector.acquire().await;
+    assert_eq!(begun.elapsed().as_secs(), 16);
+    let put = &heard.await.expect("every request")[9].1;
+    assert_eq!(put["spec"]["leaseTransitions"], 2);
+    assert_eq!(put["metadata"]["resourceVersion"], "7");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_renews_is_waited_for() {
+    let script = (10..40).map(|second| read(theirs(&format!("2030-01-01T12:00:{second}.000000Z")))).collect();
+    let (mut elector, heard) = elector(script);
+    tokio::time::timeout(Duration::from_secs(59), elector.acquire()).await.expect_err("they hold it");
+    heard.await.expect("every request");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_that_are_equally_fast_one_waits() {
+    let (mut elector, heard) = elector(vec![
+        read(lease("", "2030-01-01T12:00:00.000000Z", 1)),
+        refuses(&format!("PUT {LEASE}"), 409, "Conflict"),
+        read(theirs("2030-01-01T12:00:01.000000Z")),
+    ]);
+    tokio::time::timeout(Duration::from_secs(3), elector.acquire()).await.expect_err("they were faster");
+    heard.await.expect("every request");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_cannot_renew_stops_before_another_begins() {
+    let script = vec![read(mine()), written(mine()), ignores(&format!("GET {LEASE}"))];
+    let (mut elector, _heard) = elector(script);
+    elector.acquire().await;
+    let begun = Instant::now();
+    elector.hold().await;
+    assert!(begun.elapsed() < DURATION, "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_was_replaced_stops_at_once() {
+    let script = vec![read(mine()), written(mine()), read(theirs("2030-01-01T12:00:01.000000Z"))];
+    let (mut elector, _heard) = elector(script);
+    elector.acquire().await;
+    let begun = Instant::now();
+    elector.hold().await;
+    assert_eq!(begun.elapsed(), PAUSE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_released_lease_is_free_and_one_of_others_is_left_alone() {
+    let (mut first, heard) = elector(vec![read(mine()), written(mine())]);
+    first.release().await;
+    let put = &heard.await.expect("every request")[1].1;
+    assert_eq!(put["spec"].get("holderIdentity"), None);
+    let (mut second, heard) = elector(vec![read(theirs("2030-01-01T12:00:01.000000Z"))]);
+    second.release().await;
+    heard.await.expect("every request");
+}
