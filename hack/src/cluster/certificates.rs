@@ -1,0 +1,156 @@
+//! Certificates and keys of a cluster, under the names that kubeadm gives them.
+//!
+//! `kubernetes/pki/` becomes `/etc/kubernetes/pki` on the node; `clients/` holds those that kubeadm keeps elsewhere.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+
+use anyhow::{Context, Result, anyhow};
+
+use super::{Cluster, NODE};
+use crate::command;
+
+/// One certificate, with its key beside it.
+struct Certificate {
+    /// File below the cluster's folder, without its ending.
+    file: &'static str,
+    subject: String,
+    /// The section of openssl.cnf that says what it is good for.
+    section: &'static str,
+    /// File of the authority that signs it; an authority signs itself.
+    authority: Option<&'static str>,
+}
+
+const CLUSTER_CA: &str = "kubernetes/pki/ca";
+const ETCD_CA: &str = "kubernetes/pki/etcd/ca";
+const FRONT_PROXY_CA: &str = "kubernetes/pki/front-proxy-ca";
+
+/// Makes all certificates and keys; authorities first, then everything that they sign.
+pub fn make(cluster: &Cluster) -> Result<()> {
+    for folder in ["kubernetes/pki/etcd", "clients"] {
+        fs::create_dir_all(cluster.folder.join(folder))?;
+    }
+    at_once(&cluster.folder, &authorities())?;
+    at_once(&cluster.folder, &signed())?;
+    service_account_key(&cluster.folder.join("kubernetes/pki"))
+}
+
+fn authorities() -> Vec<Certificate> {
+    let authority =
+        |file, subject: &str| Certificate { file, subject: subject.into(), section: "ca", authority: None };
+    vec![
+        authority(CLUSTER_CA, "/CN=kubernetes"),
+        authority(ETCD_CA, "/CN=etcd-ca"),
+        authority(FRONT_PROXY_CA, "/CN=front-proxy-ca"),
+    ]
+}
+
+fn signed() -> Vec<Certificate> {
+    let certificate = |file, subject: &str, section, authority| Certificate {
+        file,
+        subject: subject.into(),
+        section,
+        authority: Some(authority),
+    };
+    let node = format!("/CN={NODE}");
+    let kubelet = format!("/O=system:nodes/CN=system:node:{NODE}");
+    vec![
+        certificate("kubernetes/pki/apiserver", "/CN=kube-apiserver", "apiserver", CLUSTER_CA),
+        certificate(
+            "kubernetes/pki/apiserver-kubelet-client",
+            "/O=system:masters/CN=kube-apiserver-kubelet-client",
+            "client",
+            CLUSTER_CA,
+        ),
+        certificate(
+            "kubernetes/pki/apiserver-etcd-client",
+            "/CN=kube-apiserver-etcd-client",
+            "client",
+            ETCD_CA,
+        ),
+        certificate("kubernetes/pki/front-proxy-client", "/CN=front-proxy-client", "client", FRONT_PROXY_CA),
+        certificate("kubernetes/pki/etcd/server", &node, "node", ETCD_CA),
+        certificate("kubernetes/pki/etcd/peer", &node, "node", ETCD_CA),
+        certificate(
+            "kubernetes/pki/etcd/healthcheck-client",
+            "/CN=kube-etcd-healthcheck-client",
+            "client",
+            ETCD_CA,
+        ),
+        certificate("clients/admin", "/O=system:masters/CN=kubernetes-admin", "client", CLUSTER_CA),
+        certificate("clients/controller-manager", "/CN=system:kube-controller-manager", "client", CLUSTER_CA),
+        certificate("clients/scheduler", "/CN=system:kube-scheduler", "client", CLUSTER_CA),
+        certificate("clients/kube-proxy", "/CN=system:kube-proxy", "client", CLUSTER_CA),
+        certificate("clients/kubelet", &kubelet, "node", CLUSTER_CA),
+    ]
+}
+
+fn at_once(folder: &Path, certificates: &[Certificate]) -> Result<()> {
+    thread::scope(|scope| {
+        let make = |certificate| scope.spawn(move || make_one(folder, certificate));
+        let threads: Vec<_> = certificates.iter().map(make).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow!("a thread failed"))?)
+    })
+}
+
+fn make_one(folder: &Path, certificate: &Certificate) -> Result<()> {
+    let file = |name: &str, ending: &str| folder.join(format!("{name}.{ending}"));
+    let key = file(certificate.file, "key");
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-nodes", "-sha256", "-days", "3650", "-newkey", "ec"]);
+    openssl.args(["-pkeyopt", "ec_paramgen_curve:P-256", "-subj", &certificate.subject]);
+    openssl
+        .args(["-extensions", certificate.section, "-config"])
+        .arg(folder.join("configuration/openssl.cnf"));
+    openssl.arg("-keyout").arg(&key).arg("-out").arg(file(certificate.file, "crt"));
+    if let Some(authority) = certificate.authority {
+        openssl.arg("-CA").arg(file(authority, "crt")).arg("-CAkey").arg(file(authority, "key"));
+    }
+    command::run(&mut openssl)?;
+    protect(&key)
+}
+
+fn service_account_key(folder: &Path) -> Result<()> {
+    let (key, public) = (folder.join("sa.key"), folder.join("sa.pub"));
+    let mut generate = Command::new("openssl");
+    generate.args(["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out"]).arg(&key);
+    command::run(&mut generate)?;
+    command::run(Command::new("openssl").args(["pkey", "-pubout", "-in"]).arg(&key).arg("-out").arg(public))?;
+    protect(&key)
+}
+
+fn protect(key: &Path) -> Result<()> {
+    let mode = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(key, mode).with_context(|| format!("cannot protect {}", key.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layout_is_that_of_kubeadm() {
+        let (authorities, signed) = (authorities(), signed());
+        let mut files: Vec<_> =
+            authorities.iter().chain(&signed).map(|certificate| certificate.file).collect();
+        files.retain(|file| file.starts_with("kubernetes/pki/"));
+        files.sort_unstable();
+        let names: Vec<_> = files.iter().map(|file| file.trim_start_matches("kubernetes/pki/")).collect();
+        let kubeadm = [
+            "apiserver",
+            "apiserver-etcd-client",
+            "apiserver-kubelet-client",
+            "ca",
+            "etcd/ca",
+            "etcd/healthcheck-client",
+            "etcd/peer",
+            "etcd/server",
+            "front-proxy-ca",
+            "front-proxy-client",
+        ];
+        assert_eq!(names, kubeadm);
+    }
+}

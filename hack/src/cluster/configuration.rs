@@ -1,0 +1,133 @@
+//! Files that the programs of a cluster read: templates, filled in with the cluster's names and addresses.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::network::{POD_RANGE, SERVICE_IP, SERVICE_RANGE};
+use super::{Cluster, NODE};
+
+/// File below the cluster's folder, and its template.
+const FILES: &[(&str, &str)] = &[
+    ("configuration/openssl.cnf", include_str!("templates/openssl.cnf")),
+    ("configuration/kubelet.yaml", include_str!("templates/kubelet.yaml")),
+    ("configuration/containerd.toml", include_str!("templates/containerd.toml")),
+    ("configuration/cni/10-pods.conflist", include_str!("templates/pods.conflist")),
+    ("configuration/resolv.conf", include_str!("templates/resolv.conf")),
+];
+
+/// Whoever has a kubeconfig; also the name of its client certificate.
+const USERS: &[&str] = &["admin", "controller-manager", "scheduler", "kube-proxy", "kubelet"];
+
+/// Folders that are bound to their usual places on the node, or that a program expects to exist.
+const FOLDERS: &[&str] = &[
+    "configuration/cni",
+    "kubernetes/manifests",
+    "s3-credentials",
+    "etcd",
+    "containerd",
+    "kubelet",
+    "pod-logs",
+    "s3",
+    "log",
+];
+
+/// Writes everything but certificates.
+pub fn write(cluster: &Cluster) -> Result<()> {
+    for folder in FOLDERS {
+        fs::create_dir_all(cluster.folder.join(folder))?;
+    }
+    // etcd complains about a data folder that others may read.
+    fs::set_permissions(cluster.folder.join("etcd"), fs::Permissions::from_mode(0o700))?;
+    for (file, template) in FILES {
+        write_file(&cluster.folder.join(file), &fill_in(template, cluster))?;
+    }
+    for user in USERS {
+        let template = include_str!("templates/kubeconfig.yaml").replace("{{user}}", user);
+        write_file(&cluster.folder.join(format!("kubernetes/{user}.conf")), &fill_in(&template, cluster))?;
+    }
+    write_secret(&access_key_file(cluster), 10)?;
+    write_secret(&secret_key_file(cluster), 20)
+}
+
+/// Where the S3 server's access key lies.
+pub fn access_key_file(cluster: &Cluster) -> PathBuf {
+    cluster.folder.join("s3-credentials/access-key")
+}
+
+/// Where the S3 server's secret key lies.
+pub fn secret_key_file(cluster: &Cluster) -> PathBuf {
+    cluster.folder.join("s3-credentials/secret-key")
+}
+
+/// Replaces the names in double braces.
+pub fn fill_in(template: &str, cluster: &Cluster) -> String {
+    let values = [
+        ("{{node}}", NODE.to_owned()),
+        ("{{node_ip}}", cluster.network.node_ip()),
+        ("{{service_range}}", SERVICE_RANGE.to_owned()),
+        ("{{service_ip}}", SERVICE_IP.to_owned()),
+        ("{{pod_range}}", POD_RANGE.to_owned()),
+        ("{{cgroup}}", format!("/{}", super::mounts::cgroup_name(&cluster.name))),
+        ("{{folder}}", cluster.folder.display().to_string()),
+    ];
+    values.iter().fold(template.to_owned(), |text, (name, value)| text.replace(name, value))
+}
+
+fn write_file(path: &Path, content: &str) -> Result<()> {
+    fs::write(path, content).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Random, so that a test which finds it in a log has found a leak.
+fn write_secret(path: &Path, length: usize) -> Result<()> {
+    let mut bytes = vec![0; length];
+    fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    let mut options = fs::OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(path);
+    std::io::Write::write_all(&mut file?, hex::encode(bytes).as_bytes())
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example(folder: &Path) -> Cluster {
+        Cluster {
+            name: "x".into(),
+            folder: folder.into(),
+            network: super::super::network::tests::example(),
+            programs: Vec::new(),
+            pause_image: "/i".into(),
+            has_taint: false,
+        }
+    }
+
+    #[test]
+    fn no_template_keeps_a_brace() {
+        let folder = tempfile::tempdir().unwrap();
+        let cluster = example(folder.path());
+        write(&cluster).unwrap();
+        for file in FILES.iter().map(|(file, _)| *file).chain(["kubernetes/admin.conf"]) {
+            let text = fs::read_to_string(folder.path().join(file)).unwrap();
+            assert!(!text.contains("{{"), "{file}: {text}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_for_root_alone_and_never_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let cluster = example(folder.path());
+        write(&cluster).unwrap();
+        let secret = secret_key_file(&cluster);
+        assert_eq!(fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
+        let first = fs::read_to_string(&secret).unwrap();
+        fs::remove_file(&secret).unwrap();
+        write_secret(&secret, 20).unwrap();
+        assert_ne!(fs::read_to_string(&secret).unwrap(), first);
+        assert_eq!(first.len(), 40);
+    }
+}

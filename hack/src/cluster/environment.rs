@@ -1,0 +1,91 @@
+//! What shells and tests need to know about a running cluster.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use super::{Cluster, NODE, configuration, processes};
+use crate::image;
+
+/// The S3 server's port on the node.
+pub const S3_PORT: u16 = 7070;
+
+/// How facts are printed.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Format {
+    /// `export` lines for `eval`.
+    Shell,
+    /// One JSON object.
+    Json,
+}
+
+/// The facts, as environment variables.
+///
+/// Secrets are named by the files that hold them: an environment ends up in logs.
+pub fn variables(cluster: &Cluster) -> Result<Vec<(&'static str, String)>> {
+    let path = |name: &str| cluster.folder.join(name).display().to_string();
+    let network = cluster.network;
+    let process = processes::node_process(&cluster.folder)?;
+    Ok(vec![
+        ("KUBECONFIG", cluster.kubeconfig().display().to_string()),
+        ("PATH", cluster.path()?),
+        ("KUBEDR_CLUSTER", cluster.name.clone()),
+        ("KUBEDR_CLUSTER_FOLDER", cluster.folder.display().to_string()),
+        ("KUBEDR_LOGS", path("log")),
+        ("KUBEDR_POD_LOGS", path("pod-logs")),
+        ("KUBEDR_CERTIFICATES", path("kubernetes/pki")),
+        ("KUBEDR_NODE", NODE.to_owned()),
+        ("KUBEDR_NODE_IP", network.node_ip()),
+        ("KUBEDR_NODE_PID", process.map(|process| process.to_string()).unwrap_or_default()),
+        ("KUBEDR_MACHINE_IP", network.machine_ip()),
+        ("KUBEDR_ETCD_ENDPOINT", format!("https://{}:2379", network.node_ip())),
+        ("KUBEDR_S3_ENDPOINT", format!("http://{}:{S3_PORT}", network.node_ip())),
+        ("KUBEDR_S3_REGION", "us-east-1".to_owned()),
+        ("KUBEDR_S3_FOLDER", path("s3")),
+        ("KUBEDR_S3_ACCESS_KEY_FILE", configuration::access_key_file(cluster).display().to_string()),
+        ("KUBEDR_S3_SECRET_KEY_FILE", configuration::secret_key_file(cluster).display().to_string()),
+        ("KUBEDR_OPERATOR_IMAGE", image::operator_name()),
+        ("KUBEDR_AGENT_IMAGE", image::agent_name()),
+    ])
+}
+
+/// Prints the facts.
+pub fn print(cluster: &Cluster, format: Format) -> Result<()> {
+    let variables = variables(cluster)?;
+    let text = match format {
+        Format::Shell => {
+            variables.iter().map(|(name, value)| format!("export {name}={}", quote(value)) + "\n").collect()
+        }
+        Format::Json => {
+            let object: serde_json::Map<_, _> =
+                variables.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+            format!("{:#}\n", serde_json::Value::Object(object))
+        }
+    };
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
+}
+
+/// Whether the S3 server accepts connections.
+pub fn answers_s3(cluster: &Cluster) -> bool {
+    let address = cluster.network.node_ip().parse().map(|address| SocketAddr::new(address, S3_PORT));
+    address.is_ok_and(|address| TcpStream::connect_timeout(&address, Duration::from_secs(3)).is_ok())
+}
+
+/// One word for any POSIX shell.
+fn quote(value: &str) -> String {
+    format!("'{}'", value.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quoted_value_is_one_word() {
+        assert_eq!(quote("a b$c"), "'a b$c'");
+        assert_eq!(quote("it's"), r"'it'\''s'");
+    }
+}

@@ -1,0 +1,202 @@
+//! PID 1 of a cluster's namespaces: arranges mounts, starts the node's programs, and then only reaps what ends.
+//!
+//! It talks with `up` over its standard streams: it says what it did, one JSON value per line, and hears when the link
+//! is attached and when it may outlive `up`. If `up` dies before that, it ends, and takes all that it started with it.
+
+use std::fs;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::sys::wait::{WaitStatus, wait};
+use serde::{Deserialize, Serialize};
+
+use super::environment::S3_PORT;
+use super::programs::{self, Running};
+use super::{Cluster, NODE, mounts};
+use crate::command;
+
+/// What `up` answers when the link is attached.
+pub const LINKED: &str = "linked";
+/// What `up` answers at the end, so that the node outlives it.
+pub const KEEP: &str = "keep";
+
+/// How long any step may take; usually it is seconds.
+const DEADLINE: Duration = Duration::from_mins(1);
+
+/// What the node tells `up`.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Said {
+    /// The namespaces are there and need a link to the machine.
+    NeedsLink,
+    /// A step is done.
+    Did(String),
+    /// A step failed, probably because of this program, whose log is worth reading.
+    Failed(String, String),
+    /// The node is ready for pods.
+    Ready,
+}
+
+/// Runs the node until it is killed.
+pub fn run(folder: &Path) -> Result<()> {
+    if std::process::id() != 1 {
+        bail!("only `cluster up` starts this, in namespaces of its own");
+    }
+    let cluster = Cluster::read(folder)?;
+    let starter = follow_starter();
+    let mut node = Node { cluster, running: Vec::new(), step: NODE };
+    if let Err(error) = node.start(&starter) {
+        say(&Said::Failed(node.step.to_owned(), format!("{error:#}")));
+        return Err(error);
+    }
+    say(&Said::Ready);
+    starter.recv_timeout(DEADLINE).context("the starter does not answer")?;
+    reap(&node.running)
+}
+
+/// Hears what `up` says, and ends the node if `up` ends before it said that the node may stay.
+fn follow_starter() -> Receiver<()> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            if sender.send(()).is_err() || line == KEEP {
+                return;
+            }
+        }
+        std::process::exit(1);
+    });
+    receiver
+}
+
+fn say(said: &Said) {
+    let line = serde_json::to_string(said).unwrap_or_default();
+    // If nobody listens any more, there is nobody to tell.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+fn did(what: &str) {
+    say(&Said::Did(what.to_owned()));
+}
+
+/// A node on its way up.
+struct Node {
+    cluster: Cluster,
+    running: Vec<Running>,
+    /// The program that is waited for.
+    step: &'static str,
+}
+
+impl Node {
+    fn start(&mut self, starter: &Receiver<()>) -> Result<()> {
+        self.make_room(starter)?;
+        self.launch(programs::WITHOUT_API_SERVER)?;
+        self.load_pause_image()?;
+        self.step = "kube-apiserver";
+        self.wait("the API server answers", || kubectl(&["get", "--raw", "/readyz"]).is_ok())?;
+        self.launch(programs::WITH_API_SERVER)?;
+        self.step = "kubelet";
+        self.wait("the node is registered", || kubectl(&["get", "node", NODE]).is_ok())?;
+        self.mark()?;
+        self.wait("the node is ready", is_node_ready)?;
+        self.step = "kube-controller-manager";
+        self.wait("pods can be created", || kubectl(&["get", "serviceaccount", "default"]).is_ok())?;
+        self.step = "versitygw";
+        let address = SocketAddr::new(self.cluster.network.node_ip().parse()?, S3_PORT);
+        self.wait("the S3 server answers", || TcpStream::connect(address).is_ok())
+    }
+
+    fn make_room(&self, starter: &Receiver<()>) -> Result<()> {
+        mounts::arrange(&self.cluster)?;
+        say(&Said::NeedsLink);
+        starter.recv_timeout(DEADLINE).context("no link to this machine")?;
+        self.cluster.network.configure_node()?;
+        fs::write("/proc/sys/kernel/hostname", NODE).context("cannot name the node")?;
+        fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("cannot forward packets of pods")?;
+        did("namespaces, mounts and network are there");
+        Ok(())
+    }
+
+    fn launch(&mut self, names: &[&'static str]) -> Result<()> {
+        for name in names {
+            self.step = name;
+            self.running.push(programs::start(&self.cluster, name)?);
+        }
+        Ok(())
+    }
+
+    fn load_pause_image(&mut self) -> Result<()> {
+        self.step = "containerd";
+        let archive = self.cluster.pause_image.clone();
+        let import = || {
+            let mut ctr = Command::new("ctr");
+            command::run(ctr.args(["-n", "k8s.io", "images", "import"]).arg(&archive)).is_ok()
+        };
+        self.wait("containerd has the pause image", import)
+    }
+
+    fn mark(&self) -> Result<()> {
+        // The kubelet may not give itself this label.
+        kubectl(&["label", "--overwrite", "node", NODE, "node-role.kubernetes.io/control-plane="])?;
+        if self.cluster.has_taint {
+            kubectl(&[
+                "taint",
+                "--overwrite",
+                "node",
+                NODE,
+                "node-role.kubernetes.io/control-plane=:NoSchedule",
+            ])?;
+        }
+        Ok(())
+    }
+
+    /// Waits for a step, but not for ever, and not if a program that it needs has ended.
+    fn wait(&mut self, what: &str, is_done: impl Fn() -> bool) -> Result<()> {
+        let deadline = Instant::now() + DEADLINE;
+        while !is_done() {
+            for program in &mut self.running {
+                if let Some(status) = program.child.try_wait()? {
+                    self.step = program.name;
+                    return Err(anyhow!("{} ended with {status}", program.name));
+                }
+            }
+            if Instant::now() > deadline {
+                bail!("not within {} s: {what}", DEADLINE.as_secs());
+            }
+            thread::sleep(Duration::from_millis(150));
+        }
+        did(what);
+        Ok(())
+    }
+}
+
+fn kubectl(arguments: &[&str]) -> Result<String> {
+    let mut kubectl = Command::new("kubectl");
+    kubectl.args(["--kubeconfig", "/etc/kubernetes/admin.conf", "--request-timeout", "5s"]);
+    command::output(kubectl.args(arguments))
+}
+
+fn is_node_ready() -> bool {
+    const READY: &str = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
+    kubectl(&["get", "node", NODE, "-o", READY]).is_ok_and(|status| status == "True")
+}
+
+/// Takes notice of every process that ends, as PID 1 must; one of the node's own programs is worth a line.
+fn reap(running: &[Running]) -> Result<()> {
+    loop {
+        let status = wait().context("nothing left to wait for")?;
+        let program =
+            running.iter().find(|program| status.pid().is_some_and(|pid| is(program, pid.as_raw())));
+        if let (Some(program), WaitStatus::Exited(..) | WaitStatus::Signaled(..)) = (program, status) {
+            eprintln!("{} ended: {status:?}", program.name);
+        }
+    }
+}
+
+fn is(program: &Running, pid: i32) -> bool {
+    u32::try_from(pid).is_ok_and(|pid| pid == program.child.id())
+}

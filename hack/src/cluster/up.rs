@@ -1,0 +1,172 @@
+//! Starts a cluster.
+//!
+//! Programs and packages → what is left of an earlier one removed → folder with certificates and configuration →
+//! PID 1 in new namespaces (see `node`) → link → Ready.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::Args;
+
+use super::network::Network;
+use super::node::{KEEP, LINKED, Said};
+use super::programs::log_file;
+use super::{
+    Cluster, NODE, certificates, configuration, down, environment, folder_of, lock, mounts, processes,
+};
+use crate::programs::OF_A_CLUSTER;
+use crate::{cache, command, image, packages};
+
+/// Longer than any deadline of the node itself, which knows better what it waits for.
+const SILENCE: Duration = Duration::from_secs(90);
+
+/// How much of a log is shown when its program failed.
+const LOG_LINES: usize = 25;
+
+/// How a cluster is to be started.
+#[derive(Debug, Default, Args)]
+pub struct Options {
+    /// Keep ordinary pods off the node, as kubeadm does with control-plane nodes.
+    #[arg(long)]
+    pub taint: bool,
+}
+
+/// Starts a cluster, unless it runs and is healthy.
+pub fn up(name: &str, options: &Options) -> Result<Cluster> {
+    let folder = folder_of(name)?;
+    if !nix::unistd::geteuid().is_root() {
+        bail!("a cluster needs root: it makes namespaces, mounts and cgroups");
+    }
+    packages::ensure()?;
+    let programs = OF_A_CLUSTER.iter().map(|set| set.ensure()).collect::<Result<Vec<_>>>()?;
+    let pause_image = image::pause()?;
+    let _lock = lock()?;
+    if let Some(cluster) = healthy(&folder) {
+        eprintln!("cluster {name:?} is running and healthy: cargo xtask cluster env --name {name}");
+        return Ok(cluster);
+    }
+    down::remove(name)?;
+    let network = Network::choose(others(&folder)?.into_iter())?;
+    let cluster =
+        Cluster { name: name.into(), folder, network, programs, pause_image, has_taint: options.taint };
+    if let Err(error) = prepare(&cluster).and_then(|()| start(&cluster)) {
+        show_log(&cluster, NODE);
+        down::remove(name).context("cannot clean up after a failure")?;
+        return Err(error.context(format!("cluster {name:?} does not start")));
+    }
+    Ok(cluster)
+}
+
+/// The cluster in a folder, if it runs and its node is ready.
+fn healthy(folder: &Path) -> Option<Cluster> {
+    let cluster = Cluster::read(folder).ok()?;
+    processes::node_process(folder).ok()??;
+    let mut kubectl = Command::new("kubectl");
+    kubectl.env("PATH", cluster.path().ok()?).arg("--kubeconfig").arg(cluster.kubeconfig());
+    kubectl.args([
+        "--request-timeout",
+        "5s",
+        "wait",
+        "--for",
+        "condition=Ready",
+        "--timeout",
+        "5s",
+        "node",
+        NODE,
+    ]);
+    command::run(&mut kubectl).ok()?;
+    environment::answers_s3(&cluster).then_some(cluster)
+}
+
+/// The networks of all other clusters.
+fn others(folder: &Path) -> Result<Vec<Network>> {
+    let folders = fs::read_dir(cache::folder("clusters")?)?.flatten().map(|entry| entry.path());
+    Ok(folders
+        .filter(|other| other != folder)
+        .filter_map(|other| Cluster::read(&other).ok())
+        .map(|c| c.network)
+        .collect())
+}
+
+fn prepare(cluster: &Cluster) -> Result<()> {
+    let mut folder = DirBuilder::new();
+    folder
+        .mode(0o700)
+        .create(&cluster.folder)
+        .with_context(|| format!("cannot make {}", cluster.folder.display()))?;
+    cluster.write()?;
+    configuration::write(cluster)?;
+    certificates::make(cluster)?;
+    mounts::make_cgroups(&cluster.name)
+}
+
+fn start(cluster: &Cluster) -> Result<()> {
+    eprintln!("starting cluster {:?} in {}", cluster.name, cluster.folder.display());
+    let mut node = spawn(cluster)?;
+    let mut answers = node.stdin.take().context("no pipe to the node")?;
+    let heard = listen(&mut node)?;
+    let begin = Instant::now();
+    loop {
+        let said = heard.recv_timeout(SILENCE).map_err(|_| anyhow!("the node ended or is silent"))?;
+        match said {
+            Said::NeedsLink => {
+                let process = processes::node_process(&cluster.folder)?.context("the node has no process")?;
+                cluster.network.attach(process)?;
+                writeln!(answers, "{LINKED}")?;
+            }
+            Said::Did(what) => eprintln!("  {:4.1} s  {what}", begin.elapsed().as_secs_f32()),
+            Said::Failed(program, why) => {
+                show_log(cluster, &program);
+                bail!("{why}");
+            }
+            Said::Ready => break,
+        }
+    }
+    writeln!(answers, "{KEEP}").context("the node ended")?;
+    eprintln!("cluster {:?} is ready. Next: eval \"$(cargo xtask cluster env --name {0})\"", cluster.name);
+    Ok(())
+}
+
+fn spawn(cluster: &Cluster) -> Result<Child> {
+    let log = File::create(log_file(cluster, NODE))?;
+    // A session of its own, so that Ctrl-C and a closed terminal reach `up` alone.
+    let mut command = Command::new("setsid");
+    command.args(["unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "--mount-proc"]);
+    command.args(["--propagation", "private", "--"]).arg(std::env::current_exe()?);
+    command.args(["cluster", processes::NODE_COMMAND]).arg(&cluster.folder);
+    // Proxies and the like that a developer has set must not reach the programs.
+    command.env_clear().env("PATH", cluster.path()?).env("HOME", "/root").current_dir("/");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
+    command.spawn().context("cannot start the node")
+}
+
+/// What the node says; a line that is not understood belongs to its end.
+fn listen(node: &mut Child) -> Result<Receiver<Said>> {
+    let lines = BufReader::new(node.stdout.take().context("no pipe from the node")?).lines();
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let said = lines.map_while(Result::ok).map_while(|line| serde_json::from_str(&line).ok());
+        // The receiver goes away when the node is ready: then nobody needs to hear more.
+        let _ = said.map(|said| sender.send(said)).find(Result::is_err);
+    });
+    Ok(receiver)
+}
+
+fn show_log(cluster: &Cluster, program: &str) {
+    let log = fs::read_to_string(log_file(cluster, program)).unwrap_or_default();
+    let lines: Vec<_> = log.lines().collect();
+    if lines.is_empty() {
+        return;
+    }
+    eprintln!("last lines of the log of {program}:");
+    for line in &lines[lines.len().saturating_sub(LOG_LINES)..] {
+        eprintln!("  | {line}");
+    }
+}

@@ -1,0 +1,63 @@
+//! Runs other programs: one that fails is named, together with what it said.
+
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// Runs a command without input and says nothing unless it fails.
+pub fn run(command: &mut Command) -> Result<()> {
+    output(command).map(drop)
+}
+
+/// Runs a command without input and returns what it wrote to standard output.
+pub fn output(command: &mut Command) -> Result<String> {
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {}", name(command)))?;
+    if !output.status.success() {
+        bail!("{} ended with {}: {}", name(command), output.status, said(&output));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Runs a command on the caller's own terminal.
+pub fn run_visibly(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot start {}", name(command)))?;
+    if !status.success() {
+        bail!("{} ended with {status}", name(command));
+    }
+    Ok(())
+}
+
+/// Program and arguments, as one would type them.
+pub fn name(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+}
+
+fn said(output: &Output) -> String {
+    let errors = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    if errors.is_empty() { String::from_utf8_lossy(&output.stdout).trim().to_owned() } else { errors }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_is_what_the_program_wrote() {
+        assert_eq!(output(Command::new("echo").arg("hello")).unwrap(), "hello\n");
+    }
+
+    #[test]
+    fn failure_names_the_command_and_what_it_said() {
+        let error = run(Command::new("sh").args(["-c", "echo no such luck >&2; exit 3"])).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("sh -c") && text.contains("no such luck") && text.contains('3'), "{text}");
+    }
+
+    #[test]
+    fn missing_program_is_named() {
+        let error = run(&mut Command::new("kubedr-no-such-program")).unwrap_err();
+        assert!(error.to_string().contains("kubedr-no-such-program"));
+    }
+}

@@ -1,0 +1,43 @@
+//! `cargo xtask`: everything that developers and CI do with this repository besides compiling it.
+//!
+//! Small on purpose, so that it builds in seconds. Progress goes to standard error, data to standard output.
+
+mod cache;
+mod cluster;
+mod command;
+mod generate;
+mod image;
+mod packages;
+mod programs;
+mod test;
+mod toolchain;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Runs kubedr's test clusters, images and tests", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Starts, stops and enters real single-node clusters on this machine.
+    Cluster(cluster::Arguments),
+    /// Builds the product's images from static binaries, without a container engine.
+    Image(image::Arguments),
+    /// Checks everything: format, lints, unit tests, and tests on a real node.
+    Test(test::Arguments),
+    /// Writes the generated part of `config/`.
+    Generate(generate::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Cluster(arguments) => cluster::run(arguments),
+        Command::Image(arguments) => image::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Generate(arguments) => generate::run(&arguments),
+    }
+}

@@ -1,0 +1,83 @@
+//! How this repository is compiled: one target folder and one set of flags for everything, so that images and tests
+//! share what is built.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::{cache, command};
+
+/// The installed Rust, and where its output goes.
+#[derive(Debug)]
+pub struct Toolchain {
+    /// Target triple of this machine.
+    pub host: String,
+    target_folder: PathBuf,
+}
+
+impl Toolchain {
+    /// Asks rustc.
+    pub fn find() -> Result<Self> {
+        let version = command::output(Command::new("rustc").arg("-vV"))?;
+        let host = field(&version, "host").context("rustc does not name its host")?;
+        let release = field(&version, "release").context("rustc does not name its release")?;
+        Ok(Self { host: host.to_owned(), target_folder: cache::folder(&format!("target/{release}"))? })
+    }
+
+    /// cargo, in the repository, with output in the cache folder and programs linked statically.
+    ///
+    /// The target is always named: flags of a named target do not reach build scripts and procedural macros, which
+    /// cannot be static.
+    pub fn cargo(&self) -> Command {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(repository()).env("CARGO_TARGET_DIR", &self.target_folder);
+        cargo
+            .env("CARGO_BUILD_TARGET", &self.host)
+            .env(flags_variable(&self.host), "-C target-feature=+crt-static");
+        // These would replace the flags, and with them the whole build.
+        cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+        cargo
+    }
+
+    /// Where cargo puts the program of that name.
+    pub fn program(&self, name: &str, is_release: bool) -> PathBuf {
+        let profile = if is_release { "release" } else { "debug" };
+        self.target_folder.join(&self.host).join(profile).join(name)
+    }
+}
+
+/// The root of this repository.
+pub fn repository() -> &'static Path {
+    let hack = Path::new(env!("CARGO_MANIFEST_DIR"));
+    hack.parent().unwrap_or(hack)
+}
+
+fn flags_variable(host: &str) -> String {
+    format!("CARGO_TARGET_{}_RUSTFLAGS", host.to_uppercase().replace('-', "_"))
+}
+
+fn field<'text>(version: &'text str, name: &str) -> Option<&'text str> {
+    version.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_are_read_from_what_rustc_prints() {
+        let version = "rustc 1.95.0 (59807616e)\nhost: x86_64-unknown-linux-gnu\nrelease: 1.95.0\n";
+        assert_eq!(field(version, "host"), Some("x86_64-unknown-linux-gnu"));
+        assert_eq!(field(version, "release"), Some("1.95.0"));
+        assert_eq!(field(version, "commit"), None);
+    }
+
+    #[test]
+    fn variable_is_spelled_as_cargo_wants_it() {
+        assert_eq!(
+            flags_variable("x86_64-unknown-linux-gnu"),
+            "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS"
+        );
+    }
+}
