@@ -1,0 +1,142 @@
+//! What a policy means, and what is wrong with one that the schema lets through.
+use std::ops::RangeInclusive;
+
+use model::{Violation, retention::Retention, retention::Within};
+
+use super::{
+    DEFAULT_ETCD_CREDENTIALS, DEFAULT_ETCD_ENDPOINT, DEFAULT_RETAIN, MAX_RETAIN, MetadataBackupPolicy,
+    MetadataBackupPolicySpec, OPTION_NODE_LABEL,
+};
+use crate::{AllowedHostPaths, Endpoint, names};
+
+impl MetadataBackupPolicy {
+    /// Finds everything wrong that the schema cannot say, and what an older schema let through.
+    ///
+    /// The grammar of schedules and time zones is not looked at: the API server judges it when
+    /// the CronJob is applied.
+    pub fn validate(&self, allowed: &AllowedHostPaths) -> Vec<Violation> {
+        let spec = &self.spec;
+        let mut found: Vec<Violation> =
+            names::length(&self.metadata, names::MAX_POLICY).into_iter().collect();
+        found.extend(names::object("spec.destination", &spec.destination));
+        found.extend(names::object("spec.etcdCreds", spec.etcd_credentials()));
+        found.extend(spec.host_paths().filter_map(|(field, path)| allowed.judge(&field, path)));
+        found.extend(spec.endpoint_violations());
+        found.extend(spec.number_violations());
+        found.extend(spec.within_violation());
+        found.extend(spec.option_violations());
+        found
+    }
+}
+
+impl MetadataBackupPolicySpec {
+    /// Which backups stay, as the rules of retention want it said.
+    ///
+    /// An unreadable `within` is left out here; [`Self::validate`] reports it, and who
+    /// deletes asks that first.
+    pub fn retention(&self) -> Retention {
+        let rules = self.retention.clone().unwrap_or_default();
+        let last = if self.retain_num_backups == 0 { DEFAULT_RETAIN } else { self.retain_num_backups };
+        Retention {
+            last: count(last),
+            hourly: count(rules.hourly),
+            daily: count(rules.daily),
+            weekly: count(rules.weekly),
+            monthly: count(rules.monthly),
+            yearly: count(rules.yearly),
+            within: rules.within.and_then(|within| within.parse().ok()),
+        }
+    }
+
+    /// Client URLs of etcd, best known first, without a slash at the end: `etcdEndpoints` where
+    /// there are any, else `etcdEndpoint`, else the default.
+    pub fn etcd_endpoints(&self) -> Vec<String> {
+        let one = Some(self.etcd_endpoint.as_str()).filter(|url| !url.is_empty());
+        let given: Vec<&str> = match self.etcd_endpoints.as_slice() {
+            [] => vec![one.unwrap_or(DEFAULT_ETCD_ENDPOINT)],
+            several => several.iter().map(String::as_str).collect(),
+        };
+        given.into_iter().map(|url| url.trim_end_matches('/').to_owned()).collect()
+    }
+
+    /// Name of the Secret with etcd's client certificate. An empty name means the default, as
+    /// upstream's webhook had it.
+    pub fn etcd_credentials(&self) -> &str {
+        if self.etcd_creds.is_empty() { DEFAULT_ETCD_CREDENTIALS } else { &self.etcd_creds }
+    }
+
+    /// Folder with certificates, without a slash at the end; none where the field is empty.
+    pub fn certs_dir(&self) -> Option<&str> {
+        self.certs_dir.as_deref().map(|path| path.trim_end_matches('/')).filter(|path| !path.is_empty())
+    }
+
+    /// The node label to use instead of the built-in ones; none where it is empty, as upstream
+    /// had it.
+    pub fn node_label(&self) -> Option<&str> {
+        self.options.get(OPTION_NODE_LABEL).map(String::as_str).filter(|label| !label.is_empty())
+    }
+}
+
+impl MetadataBackupPolicySpec {
+    /// Every path of the node that the policy asks for, with the field that asks.
+    fn host_paths(&self) -> impl Iterator<Item = (String, &str)> {
+        let certificates = self.certs_dir.as_deref().filter(|path| !path.is_empty());
+        let further = self.extra_host_paths.iter().enumerate();
+        let certificates = certificates.map(|path| ("spec.certsDir".to_owned(), path));
+        let further =
+            further.map(|(index, extra)| (format!("spec.extraHostPaths[{index}].path"), extra.path.as_str()));
+        certificates.into_iter().chain(further)
+    }
+
+    fn endpoint_violations(&self) -> Vec<Violation> {
+        let one =
+            Some(("spec.etcdEndpoint".to_owned(), &self.etcd_endpoint)).filter(|(_, url)| !url.is_empty());
+        let several = self.etcd_endpoints.iter().enumerate();
+        let several = several.map(|(index, url)| (format!("spec.etcdEndpoints[{index}]"), url));
+        let judged = one.into_iter().chain(several).filter_map(|(field, url)| {
+            let error = url.parse::<Endpoint>().err()?;
+            Some(Violation::new(field, error.to_string()))
+        });
+        judged.collect()
+    }
+
+    /// Numbers that upstream stored before there were limits.
+    fn number_violations(&self) -> Vec<Violation> {
+        let limits = [
+            ("spec.retainNumBackups", self.retain_num_backups, 0..=MAX_RETAIN),
+            ("spec.shrinkGuard", self.shrink_guard, 0..=100),
+            ("spec.deadlineSeconds", self.deadline_seconds, 60..=86_400),
+        ];
+        let outside = limits.into_iter().filter(|(_, number, limit)| !limit.contains(number));
+        let problem = |number, limit: RangeInclusive<i64>| {
+            format!("is {number}, allowed are {} to {}", limit.start(), limit.end())
+        };
+        outside.map(|(field, number, limit)| Violation::new(field, problem(number, limit))).collect()
+    }
+
+    fn within_violation(&self) -> Option<Violation> {
+        let within = self.retention.as_ref()?.within.as_ref()?;
+        let error = within.parse::<Within>().err()?;
+        Some(Violation::new("spec.retention.within", error.to_string()))
+    }
+
+    fn option_violations(&self) -> Vec<Violation> {
+        let unknown = self.options.keys().filter(|key| *key != OPTION_NODE_LABEL);
+        let unknown = unknown.map(|key| {
+            Violation::new("spec.options", format!("knows the key {OPTION_NODE_LABEL} only, not {key:?}"))
+        });
+        let label = self.node_label().filter(|label| !names::is_label_key(label));
+        let label = label.map(|label| {
+            Violation::new(
+                format!("spec.options.{OPTION_NODE_LABEL}"),
+                format!("{label:?} is not the key of a label"),
+            )
+        });
+        unknown.chain(label).collect()
+    }
+}
+
+/// A number that the schema keeps from being negative.
+fn count(number: i64) -> usize {
+    usize::try_from(number).unwrap_or(0)
+}

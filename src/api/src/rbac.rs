@@ -1,0 +1,33 @@
+//! What a controller may do, said beside the code that does it.
+//!
+//! ```text
+//! controllers: const RBAC: &[Rule] ─▶ manifests ─▶ config/rbac/*.yaml
+//! ```
+
+/// Where a rule holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// In the operator's own namespace: part of its Role.
+    Namespace,
+    /// In the whole cluster: part of its `ClusterRole`. Only for what has no namespace.
+    Cluster,
+}
+
+/// One thing that a controller may do.
+///
+/// Declare them as `pub const RBAC: &[Rule]` beside each `reconcile`; `manifests`
+/// collects them. Its tests refuse `*`, any verb on `secrets`, and writing verbs at
+/// [`Scope::Cluster`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// API groups; `""` is the core group.
+    pub groups: &'static [&'static str],
+    /// Resources in the plural, with subresources as `pods/log`.
+    pub resources: &'static [&'static str],
+    /// Verbs.
+    pub verbs: &'static [&'static str],
+    /// Names of objects; empty for all. `create` and `list` cannot be bound to names.
+    pub names: &'static [&'static str],
+    /// Where it holds.
+    pub scope: Scope,
+}
