@@ -32,6 +32,8 @@ pub fn variables(cluster: &Cluster) -> Result<Vec<(&'static str, String)>> {
     Ok(vec![
         ("KUBECONFIG", cluster.kubeconfig().display().to_string()),
         ("PATH", cluster.path()?),
+        // Quicker than `cargo xtask`, which may wait for another cargo's lock.
+        ("KUBEDR_XTASK", std::env::current_exe()?.display().to_string()),
         ("KUBEDR_CLUSTER", cluster.name.clone()),
         ("KUBEDR_CLUSTER_FOLDER", cluster.folder.display().to_string()),
         ("KUBEDR_LOGS", path("log")),
