@@ -1,1 +1,24 @@
-//! To be written.
+//! What the tests on real parts share: the cluster, an installation of kubedr
+//! for each test, buckets, and the dump of everything when one fails.
+//!
+//! ```text
+//! cargo xtask test ─▶ cluster up ─▶ facts in the environment ─▶ Cluster ─▶ Installation (own namespace, own operator)
+//! ```
+mod bucket;
+mod cluster;
+mod dump;
+mod etcd_relay;
+mod installation;
+mod metadata;
+mod program;
+mod tcp_relay;
+mod wait;
+
+pub use bucket::{Bucket, Snapshot};
+pub use cluster::Cluster;
+pub use etcd_relay::{Damage, EtcdRelay};
+pub use installation::{Installation, with_kinds, with_kubedr};
+pub use metadata::{Run, condition, is_finished, pair};
+pub use program::{Output, Program};
+pub use tcp_relay::TcpRelay;
+pub use wait::{PATIENCE, until};

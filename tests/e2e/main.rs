@@ -1,0 +1,8 @@
+//! What a user does, on a real node with real etcd, S3 and restic.
+mod faults;
+mod metadata_location;
+mod metadata_policy;
+mod metadata_record;
+mod restore;
+mod secrets;
+mod seed;

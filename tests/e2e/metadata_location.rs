@@ -1,0 +1,155 @@
+//! BackupLocation: buckets that are missing, empty, in use, closed or out of reach.
+use api::BackupLocation;
+use kubedr_tests::{TcpRelay, condition, with_kubedr};
+use serde_json::json;
+
+const READY: (&str, &str) = ("True", "Ready");
+
+#[tokio::test]
+async fn a_missing_bucket_is_made_and_the_repository_in_it() {
+    with_kubedr("missing-bucket", async |kubedr| {
+        kubedr.apply(kubedr.location("s3")).await?;
+        let location = kubedr.location_is("s3", READY).await?;
+        let status = location.status.unwrap_or_default();
+        assert_eq!(status.init_status.as_deref(), Some("Completed"));
+        assert_eq!(condition(&status.conditions, "RepositoryHealthy"), ("True", "Healthy"));
+        let annotations = location.metadata.annotations.unwrap_or_default();
+        assert_eq!(annotations["initialized.annotations.kubedr.catalogicsoftware.com"], "true");
+        let config = kubedr.bucket.restic().args(["cat", "config"]).succeed().await?;
+        let config: serde_json::Value = serde_json::from_str(&config)?;
+        assert_eq!(config["id"].as_str(), status.repository_id.as_deref());
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_empty_bucket_gets_a_repository() {
+    with_kubedr("empty-bucket", async |kubedr| {
+        // A repository elsewhere in the bucket makes the bucket, and leaves the prefix empty.
+        kubedr.bucket.restic().args(["init"]).succeed().await?;
+        let mut location = kubedr.location("s3");
+        location["spec"]["prefix"] = json!("clusters/one");
+        kubedr.apply(location).await?;
+        kubedr.location_is("s3", READY).await?;
+        kubedr.bucket.at("clusters/one").restic().args(["cat", "config"]).succeed().await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_repository_that_exists_is_attached_with_what_is_in_it() {
+    with_kubedr("attach", async |kubedr| {
+        kubedr.bucket.restic().args(["init"]).succeed().await?;
+        kubedr
+            .bucket
+            .restic()
+            .args(["backup", "--stdin", "--stdin-filename", "old"])
+            .input("old")
+            .succeed()
+            .await?;
+        kubedr.apply(kubedr.location("s3")).await?;
+        let location = kubedr.location_is("s3", READY).await?;
+        let config = kubedr.bucket.restic().args(["cat", "config"]).succeed().await?;
+        let config: serde_json::Value = serde_json::from_str(&config)?;
+        assert_eq!(config["id"].as_str(), location.status.unwrap_or_default().repository_id.as_deref());
+        assert_eq!(kubedr.bucket.snapshots().await?.len(), 1, "what was there is still there");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_named_and_heals_when_the_secret_is_corrected() {
+    with_kubedr("wrong-key", async |kubedr| {
+        let mut wrong = kubedr.bucket.clone();
+        wrong.secret_key = "not-the-key".to_owned();
+        kubedr.make_secret("s3", &wrong.credentials()).await?;
+        kubedr.apply(kubedr.location("s3")).await?;
+        let location = kubedr.location_is("s3", ("False", "AccessDenied")).await?;
+        let status = location.status.unwrap_or_default();
+        assert_eq!(status.init_status.as_deref(), Some("Failed"));
+        assert_ne!(status.init_error_message.unwrap_or_default(), "");
+        kubedr.make_secret("s3", &kubedr.bucket.credentials()).await?;
+        kubedr.location_is("s3", READY).await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_named_and_heals_when_the_secret_is_corrected() {
+    with_kubedr("wrong-password", async |kubedr| {
+        kubedr.bucket.restic().args(["init"]).succeed().await?;
+        let mut wrong = kubedr.bucket.clone();
+        wrong.password = "another password".to_owned();
+        kubedr.make_secret("s3", &wrong.credentials()).await?;
+        kubedr.apply(kubedr.location("s3")).await?;
+        let location = kubedr.location_is("s3", ("False", "WrongPassword")).await?;
+        let status = location.status.unwrap_or_default();
+        assert_eq!(
+            condition(&status.conditions, "Stalled"),
+            ("True", "WrongPassword"),
+            "only a person can end it"
+        );
+        kubedr.make_secret("s3", &kubedr.bucket.credentials()).await?;
+        kubedr.location_is("s3", READY).await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dead_endpoint_is_named_and_heals_when_it_comes_back() {
+    with_kubedr("dead-endpoint", async |kubedr| {
+        let mut relay = TcpRelay::dead(&kubedr.cluster.machine_ip).await?;
+        let mut location = kubedr.location("s3");
+        location["spec"]["url"] = json!(relay.url());
+        kubedr.apply(location).await?;
+        let location = kubedr.location_is("s3", ("False", "ConnectionRefused")).await?;
+        assert_eq!(condition(&location.status.unwrap_or_default().conditions, "Reconciling").0, "True");
+        relay.come_back(kubedr.bucket.endpoint.trim_start_matches("http://")).await?;
+        kubedr.location_is("s3", READY).await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_missing_secret_and_a_missing_key_are_named() {
+    with_kubedr("missing-secret", async |kubedr| {
+        let mut location = kubedr.location("s3");
+        location["spec"]["credentials"] = json!("forgotten");
+        kubedr.apply(location).await?;
+        kubedr.location_is("s3", ("False", "SecretMissing")).await?;
+        kubedr.make_secret("forgotten", &kubedr.bucket.credentials()[..2]).await?;
+        let location = kubedr.location_is("s3", ("False", "SecretKeyMissing")).await?;
+        let message = location.status.unwrap_or_default().init_error_message.unwrap_or_default();
+        assert!(message.contains("restic_repo_password"), "{message}");
+        kubedr.make_secret("forgotten", &kubedr.bucket.credentials()).await?;
+        kubedr.location_is("s3", READY).await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pinned_repository_that_vanished_is_not_made_anew() {
+    with_kubedr("gone", async |kubedr| {
+        kubedr.apply(kubedr.location("s3")).await?;
+        let pinned = kubedr.location_is("s3", READY).await?.status.unwrap_or_default().repository_id;
+        std::fs::remove_dir_all(kubedr.bucket.folder())?;
+        // Any change of the spec makes kubedr look again.
+        kubedr.patch::<BackupLocation>("s3", json!({ "spec": { "region": "eu-west-1" } })).await?;
+        let location = kubedr.location_is("s3", ("False", "RepositoryGone")).await?;
+        assert_eq!(location.status.unwrap_or_default().repository_id, pinned, "the id stays pinned");
+        assert!(!kubedr.bucket.folder().exists(), "nothing was made in its place");
+        let replace = json!({ "metadata": { "annotations": { "kubedr.catalogicsoftware.com/replace-repository": pinned } } });
+        kubedr.patch::<BackupLocation>("s3", replace).await?;
+        let location = kubedr.location_is("s3", READY).await?;
+        assert_ne!(location.status.unwrap_or_default().repository_id, pinned);
+        Ok(())
+    })
+    .await;
+}

@@ -1,0 +1,154 @@
+//! MetadataBackupPolicy: what its fields do to the next run.
+
+use anyhow::{Context, Result};
+use api::MetadataBackupPolicy;
+use k8s_openapi::api::{batch::v1::CronJob, core::v1::Node};
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
+use kubedr_tests::{Installation, condition, pair, until, with_kubedr};
+use serde_json::json;
+
+#[tokio::test]
+async fn the_schedule_starts_a_backup_by_itself() {
+    with_kubedr("schedule", async |kubedr| {
+        kubedr.ready_policy(&json!({ "schedule": "* * * * *" })).await?;
+        kubedr
+            .policy_when("etcd", "to have backed up", |policy| {
+                let status = policy.status.clone().unwrap_or_default();
+                status.backup_status.as_deref() == Some("Completed")
+                    && condition(&status.conditions, "Fresh").0 == "True"
+            })
+            .await?;
+        assert_eq!(kubedr.records("etcd").await?.len(), 1);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_schedule_that_kubernetes_refuses_is_named() {
+    with_kubedr("bad-schedule", async |kubedr| {
+        kubedr.apply(kubedr.location("s3")).await?;
+        kubedr.apply(kubedr.policy("etcd", "s3", &json!({ "schedule": "every now and then" }))).await?;
+        let policy = kubedr.policy_is("etcd", ("False", "InvalidSpec")).await?;
+        let conditions = policy.status.unwrap_or_default().conditions;
+        let message =
+            conditions.iter().find(|condition| condition.type_ == "Ready").map(|ready| ready.message.clone());
+        assert!(message.context("no Ready")?.contains("schedule"));
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn suspend_reaches_the_cronjob_and_back() {
+    with_kubedr("suspend", async |kubedr| {
+        kubedr.ready_policy(&json!({})).await?;
+        for (suspend, ready) in [(true, ("True", "Suspended")), (false, ("True", "Ready"))] {
+            kubedr.patch::<MetadataBackupPolicy>("etcd", json!({ "spec": { "suspend": suspend } })).await?;
+            kubedr.policy_is("etcd", ready).await?;
+            assert_eq!(cron_job(kubedr).await?.spec.context("no spec")?.suspend, Some(suspend));
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_missing_destination_is_named_and_heals_when_it_is_made() {
+    with_kubedr("no-destination", async |kubedr| {
+        kubedr.apply(kubedr.policy("etcd", "s3", &json!({}))).await?;
+        kubedr.policy_is("etcd", ("False", "DestinationMissing")).await?;
+        kubedr.apply(kubedr.location("s3")).await?;
+        kubedr.policy_is("etcd", ("True", "Ready")).await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_changed_field_shows_in_the_next_run() {
+    with_kubedr("changes", async |kubedr| {
+        kubedr.ready_policy(&json!({})).await?;
+        kubedr.successful_backup("etcd").await?;
+        destination(kubedr).await?;
+        certificates(kubedr).await?;
+        endpoint(kubedr).await?;
+        options(kubedr).await
+    })
+    .await;
+}
+
+async fn change(kubedr: &Installation, spec: serde_json::Value) -> Result<()> {
+    kubedr.patch::<MetadataBackupPolicy>("etcd", json!({ "spec": spec })).await?;
+    kubedr.policy_is("etcd", ("True", "Ready")).await.map(drop)
+}
+
+async fn destination(kubedr: &Installation) -> Result<()> {
+    let mut other = kubedr.location("other");
+    other["spec"]["prefix"] = json!("other");
+    kubedr.apply(other).await?;
+    kubedr.location_is("other", ("True", "Ready")).await?;
+    change(kubedr, json!({ "destination": "other" })).await?;
+    let record = kubedr.successful_backup("etcd").await?;
+    assert_eq!(record.spec.backuploc.as_deref(), Some("other"));
+    assert_eq!(kubedr.bucket.at("other").snapshots().await?.len(), 2);
+    assert_eq!(kubedr.bucket.snapshots().await?.len(), 2, "the old destination keeps its backup");
+    Ok(())
+}
+
+async fn certificates(kubedr: &Installation) -> Result<()> {
+    change(kubedr, json!({ "certsDir": "/etc/kubernetes/pki" })).await?;
+    let [_, second] = pair(&kubedr.successful_backup("etcd").await?)?;
+    let listing = kubedr.bucket.at("other").restic().args(["ls", &second]).succeed().await?;
+    assert!(listing.lines().any(|line| line == "/data/certificates/ca.key"), "{listing}");
+    Ok(())
+}
+
+async fn endpoint(kubedr: &Installation) -> Result<()> {
+    change(kubedr, json!({ "etcdEndpoint": kubedr.cluster.etcd_endpoint })).await?;
+    let run = kubedr.backup("etcd").await?;
+    assert_eq!(run.policy.status.unwrap_or_default().backup_status.as_deref(), Some("Completed"));
+    let pod = run.job.spec.context("no spec")?.template.spec.context("no pod")?;
+    assert_ne!(pod.host_network, Some(true), "only a loopback endpoint needs the node's network");
+    Ok(())
+}
+
+async fn options(kubedr: &Installation) -> Result<()> {
+    let nodes = Api::<Node>::all(kubedr.client.clone());
+    let label = json!({ "metadata": { "labels": { "example.org/etcd": "" } } });
+    nodes.patch(&kubedr.cluster.node, &PatchParams::default(), &Patch::Merge(label)).await?;
+    change(kubedr, json!({ "options": { "master-node-label-name": "example.org/etcd" } })).await?;
+    let run = kubedr.backup("etcd").await?;
+    assert_eq!(run.policy.status.unwrap_or_default().backup_status.as_deref(), Some("Completed"));
+    let affinity = run.job.spec.context("no spec")?.template.spec.context("no pod")?.affinity;
+    assert!(serde_json::to_string(&affinity)?.contains("example.org/etcd"), "{affinity:?}");
+    Ok(())
+}
+
+async fn cron_job(kubedr: &Installation) -> Result<CronJob> {
+    kubedr.api::<CronJob>().get("etcd-backup-cronjob").await.context("failed to read the CronJob")
+}
+
+#[tokio::test]
+async fn a_restore_object_is_answered_with_unsupported() {
+    with_kubedr("restore-object", async |kubedr| {
+        kubedr
+            .apply(json!({
+                "apiVersion": "kubedr.catalogicsoftware.com/v1alpha1", "kind": "MetadataRestore",
+                "metadata": { "name": "back" }, "spec": { "mbrName": "mbr-9a9808ce", "pvcName": "target" },
+            }))
+            .await?;
+        let restores = kubedr.api::<api::MetadataRestore>();
+        until("the restore to be refused", async || {
+            let status = restores.get("back").await?.status.unwrap_or_default();
+            let refused = status.restore_status.as_deref() == Some("Failed")
+                && condition(&status.conditions, "Ready") == ("False", "Unsupported");
+            Ok(if refused { Ok(()) } else { Err(status) })
+        })
+        .await
+    })
+    .await;
+}

@@ -1,0 +1,149 @@
+//! MetadataBackupRecord: exactly those that have their backup, through retention and restarts.
+use anyhow::{Context, Result};
+use api::MetadataBackupRecord;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, ListParams},
+};
+use kubedr_tests::{Installation, pair, until, with_kubedr};
+use serde_json::json;
+
+#[tokio::test]
+async fn two_of_four_backups_are_kept_and_they_are_the_newest() {
+    with_kubedr("retention", async |kubedr| {
+        kubedr.ready_policy(&json!({ "retainNumBackups": 2 })).await?;
+        let mut made = Vec::new();
+        for _ in 0..4 {
+            made.push(kubedr.successful_backup("etcd").await?);
+        }
+        let expected = &made[2..];
+        let records = until("two records", async || {
+            let records = kubedr.records("etcd").await?;
+            Ok(if records.len() == 2 { Ok(records) } else { Err(names(&records)) })
+        })
+        .await?;
+        assert_eq!(names(&records), names(expected));
+        assert_eq!(stored(kubedr).await?, pairs(expected)?, "only the pairs of the kept records are stored");
+        kubedr.bucket.restic().args(["check"]).succeed().await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_held_record_outlives_retention() {
+    with_kubedr("hold", async |kubedr| {
+        kubedr.ready_policy(&json!({ "retainNumBackups": 1 })).await?;
+        let held = kubedr.successful_backup("etcd").await?;
+        let annotation = json!({ "metadata": { "annotations": { "kubedr.catalogicsoftware.com/hold": "before the upgrade" } } });
+        kubedr.patch::<MetadataBackupRecord>(&held.name_any(), annotation).await?;
+        let expired = kubedr.successful_backup("etcd").await?;
+        let newest = kubedr.successful_backup("etcd").await?;
+        until("the middle one to go", async || {
+            let records = names(&kubedr.records("etcd").await?);
+            Ok(if records.contains(&expired.name_any()) { Err(records) } else { Ok(()) })
+        })
+        .await?;
+        assert_eq!(stored(kubedr).await?, pairs(&[held, newest])?);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lock_that_a_killed_restic_left_does_not_stop_retention_for_ever() {
+    with_kubedr("stale-lock", async |kubedr| {
+        kubedr.ready_policy(&json!({ "retainNumBackups": 1 })).await?;
+        kubedr.successful_backup("etcd").await?;
+        let lock = kubedr.bucket.leave_a_lock(std::time::Duration::from_mins(46)).await?;
+        let newest = kubedr.successful_backup("etcd").await?;
+        until("retention to go on", async || {
+            let records = names(&kubedr.records("etcd").await?);
+            Ok(if records == [newest.name_any()] { Ok(()) } else { Err(records) })
+        })
+        .await?;
+        assert!(!lock.exists(), "the dead lock is removed");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn deleting_a_record_or_a_policy_deletes_no_stored_byte() {
+    with_kubedr("deletion", async |kubedr| {
+        kubedr.ready_policy(&json!({})).await?;
+        let record = kubedr.successful_backup("etcd").await?;
+        let before = stored(kubedr).await?;
+        kubedr.api::<MetadataBackupRecord>().delete(&record.name_any(), &DeleteParams::default()).await?;
+        kubedr.api::<api::MetadataBackupPolicy>().delete("etcd", &DeleteParams::default()).await?;
+        kubedr.api::<api::BackupLocation>().delete("s3", &DeleteParams::default()).await?;
+        until("the objects to be gone", async || {
+            let gone = kubedr.api::<api::BackupLocation>().get_opt("s3").await?.is_none()
+                && kubedr.api::<api::MetadataBackupPolicy>().get_opt("etcd").await?.is_none()
+                && kubedr.records("etcd").await?.is_empty();
+            Ok(if gone { Ok(()) } else { Err("still there") })
+        })
+        .await?;
+        assert_eq!(stored(kubedr).await?, before);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_backup_during_which_the_operator_is_killed_has_one_record() {
+    with_kubedr("operator-killed", async |kubedr| {
+        // Slow enough for the operator to be gone while the stream runs.
+        kubedr.ready_policy(&json!({ "maxRate": 1_000_000 })).await?;
+        let job = kubedr.start_backup("etcd").await?;
+        agent_is_running(kubedr, &job.name_any()).await?;
+        kill_operator(kubedr).await?;
+        kubedr.wait_until_operator_is_ready().await?;
+        let run = kubedr.finished("etcd", &job).await?;
+        assert_eq!(run.policy.status.unwrap_or_default().backup_status.as_deref(), Some("Completed"));
+        // Another run gives the operator every occasion to make a second record of the first.
+        kubedr.successful_backup("etcd").await?;
+        let records = kubedr.records("etcd").await?;
+        assert_eq!(records.len(), 2, "one for each of the two runs: {:?}", names(&records));
+        assert_eq!(stored(kubedr).await?, pairs(&records)?);
+        Ok(())
+    })
+    .await;
+}
+
+async fn agent_is_running(kubedr: &Installation, job: &str) -> Result<()> {
+    let of_job = ListParams::default().labels(&format!("job-name={job}"));
+    until("the agent to run", async || {
+        let pods = kubedr.api::<Pod>().list(&of_job).await?.items;
+        let phase = pods.first().and_then(|pod| pod.status.clone()?.phase);
+        Ok(if phase.as_deref() == Some("Running") { Ok(()) } else { Err(phase) })
+    })
+    .await
+}
+
+async fn kill_operator(kubedr: &Installation) -> Result<()> {
+    let operators = ListParams::default().labels("app.kubernetes.io/component=operator");
+    let pods = kubedr.api::<Pod>().list(&operators).await?.items;
+    let pod = pods.first().context("no operator runs")?.name_any();
+    let at_once = DeleteParams::default().grace_period(0);
+    kubedr.api::<Pod>().delete(&pod, &at_once).await?;
+    Ok(())
+}
+
+fn names(records: &[MetadataBackupRecord]) -> Vec<String> {
+    records.iter().map(ResourceExt::name_any).collect()
+}
+
+fn pairs(records: &[MetadataBackupRecord]) -> Result<Vec<String>> {
+    let mut ids: Vec<_> =
+        records.iter().map(pair).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+    ids.sort();
+    Ok(ids)
+}
+
+async fn stored(kubedr: &Installation) -> Result<Vec<String>> {
+    let mut ids: Vec<_> = kubedr.bucket.snapshots().await?.into_iter().map(|snapshot| snapshot.id).collect();
+    ids.sort();
+    Ok(ids)
+}

@@ -1,0 +1,127 @@
+//! What comes back: `restic restore` of a backup's pair, without kubedr.
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use kubedr_tests::{Program, pair, with_kubedr};
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn a_backup_without_certificates_is_etcds_snapshot_and_its_description() {
+    with_kubedr("plain", async |kubedr| {
+        kubedr.ready_policy(&json!({})).await?;
+        let record = kubedr.successful_backup("etcd").await?;
+        let status = kubedr.policy_is("etcd", ("True", "Ready")).await?.status.unwrap_or_default();
+        assert_eq!(
+            status.files_new.unwrap_or(0) + status.files_changed.unwrap_or(0),
+            1,
+            "upstream's meaning"
+        );
+        let target = tempfile::tempdir()?;
+        let [first, second] = pair(&record)?;
+        kubedr.bucket.restore([&first, &second], target.path()).await?;
+        assert_eq!(names(target.path())?, ["data", "data/etcd-snapshot.db", "data/kubedr.json"]);
+        etcd_accepts(target.path(), &record).await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_backup_with_certificates_comes_back_identical_to_the_byte() {
+    with_kubedr("certificates", async |kubedr| {
+        let extra = json!([{ "path": "/etc/kubernetes/admin.conf" }, { "path": "/etc/kubernetes/pki/etcd", "type": "Directory" }]);
+        kubedr.ready_policy(&json!({ "certsDir": "/etc/kubernetes/pki", "extraHostPaths": extra })).await?;
+        let record = kubedr.successful_backup("etcd").await?;
+        let target = tempfile::tempdir()?;
+        let [first, second] = pair(&record)?;
+        kubedr.bucket.restore([&first, &second], target.path()).await?;
+        let original = tree(&kubedr.cluster.certificates)?;
+        assert!(original.contains_key(Path::new("etcd/ca.key")), "the test cluster has kubeadm's layout: {original:?}");
+        assert_eq!(tree(&target.path().join("data/certificates"))?, original);
+        assert_eq!(
+            tree(&target.path().join("data/host/etc/kubernetes/pki/etcd"))?,
+            tree(&kubedr.cluster.certificates.join("etcd"))?
+        );
+        described(target.path())?;
+        etcd_accepts(target.path(), &record).await
+    })
+    .await;
+}
+
+/// What a restored file must have in common with the original.
+#[derive(Debug, PartialEq)]
+struct Entry {
+    mode: u32,
+    owner: (u32, u32),
+    content: Vec<u8>,
+}
+
+fn walk(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(|| format!("failed to list {}", folder.display()))? {
+        let path = entry?.path();
+        if path.symlink_metadata()?.is_dir() {
+            found.extend(walk(&path)?);
+        }
+        found.push(path);
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn names(folder: &Path) -> Result<Vec<String>> {
+    let relative = |path: &PathBuf| path.strip_prefix(folder).map(|path| path.display().to_string());
+    Ok(walk(folder)?.iter().map(relative).collect::<Result<_, _>>()?)
+}
+
+fn tree(folder: &Path) -> Result<BTreeMap<PathBuf, Entry>> {
+    let entry = |path: PathBuf| -> Result<(PathBuf, Entry)> {
+        let metadata = path.symlink_metadata()?;
+        let content = match metadata.file_type() {
+            kind if kind.is_dir() => Vec::new(),
+            kind if kind.is_symlink() => std::fs::read_link(&path)?.into_os_string().into_encoded_bytes(),
+            _ => std::fs::read(&path)?,
+        };
+        let entry =
+            Entry { mode: metadata.permissions().mode(), owner: (metadata.uid(), metadata.gid()), content };
+        Ok((path.strip_prefix(folder)?.to_owned(), entry))
+    };
+    walk(folder)?.into_iter().map(entry).collect()
+}
+
+/// `kubedr.json` names each restored file with its size.
+fn described(target: &Path) -> Result<()> {
+    let description: Value = serde_json::from_slice(&std::fs::read(target.join("data/kubedr.json"))?)?;
+    let files = description["files"].as_array().context("no list of files")?;
+    let sizes: BTreeMap<_, _> =
+        files.iter().map(|file| (file["path"].as_str(), file["size"].as_u64())).collect();
+    for path in walk(&target.join("data/certificates"))?.iter().filter(|path| path.is_file()) {
+        let name = format!("/{}", path.strip_prefix(target)?.display());
+        assert_eq!(sizes.get(&Some(name.as_str())), Some(&Some(path.metadata()?.len())), "{name}");
+    }
+    Ok(())
+}
+
+/// etcd's own tool reads the snapshot and finds at least what the record says, and makes a data folder of it.
+async fn etcd_accepts(target: &Path, record: &api::MetadataBackupRecord) -> Result<()> {
+    let snapshot = target.join("data/etcd-snapshot.db");
+    let status =
+        Program::new("etcdutl").args(["snapshot", "status", "-w", "json"]).arg(&snapshot).succeed().await?;
+    let status: Value = serde_json::from_str(&status)?;
+    let recorded =
+        record.status.clone().unwrap_or_default().etcd.context("the record says nothing of etcd")?;
+    assert!(status["revision"].as_i64() >= recorded.revision, "{status} {recorded:?}");
+    assert_eq!(recorded.db_size_bytes, i64::try_from(snapshot.metadata()?.len()).ok());
+    let folder = target.join("etcd");
+    Program::new("etcdutl")
+        .args(["snapshot", "restore", "--data-dir"])
+        .arg(&folder)
+        .arg(&snapshot)
+        .succeed()
+        .await?;
+    assert!(folder.join("member/snap/db").exists());
+    Ok(())
+}

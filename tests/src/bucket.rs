@@ -1,0 +1,115 @@
+//! A bucket as a user sees it: by restic, without kubedr.
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use crate::{Program, until};
+
+/// One bucket and the keys to it.
+#[derive(Clone, Debug)]
+pub struct Bucket {
+    /// URL of the S3 server.
+    pub endpoint: String,
+    /// Folder in which the S3 server keeps its buckets.
+    pub server_folder: PathBuf,
+    /// Name of the bucket.
+    pub name: String,
+    /// Folder of the repository in the bucket; empty for its root.
+    pub prefix: String,
+    /// Access key.
+    pub access_key: String,
+    /// Secret key.
+    pub secret_key: String,
+    /// The repository's password.
+    pub password: String,
+}
+
+/// One snapshot as `restic snapshots --json` prints it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Snapshot {
+    /// Full id.
+    pub id: String,
+    /// First eight digits.
+    pub short_id: String,
+    /// What it holds.
+    pub paths: Vec<String>,
+    /// Its tags.
+    #[serde(default)]
+    pub tags: Vec<String>,
+}
+
+impl Bucket {
+    /// The entries of a credentials Secret.
+    pub fn credentials(&self) -> [(&'static str, String); 3] {
+        [
+            ("access_key", self.access_key.clone()),
+            ("secret_key", self.secret_key.clone()),
+            ("restic_repo_password", self.password.clone()),
+        ]
+    }
+
+    /// The same bucket, with the repository in a folder of it.
+    #[must_use]
+    pub fn at(&self, prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned(), ..self.clone() }
+    }
+
+    /// Where the S3 server keeps the bucket.
+    pub fn folder(&self) -> PathBuf {
+        self.server_folder.join(&self.name)
+    }
+
+    /// Leaves a lock behind as a restic that is killed does, `age` ago by the server's clock.
+    ///
+    /// The age is set in the S3 server's folder: the product has no clock for tests.
+    pub async fn leave_a_lock(&self, age: Duration) -> Result<PathBuf> {
+        let locks = self.folder().join(&self.prefix).join("locks");
+        let mut child = tokio::process::Command::new("restic");
+        child.envs(self.environment());
+        let slow = ["backup", "--no-cache", "--stdin-from-command", "--", "sleep", "60"];
+        let mut child = child.args(slow).kill_on_drop(true).stdout(std::process::Stdio::null()).spawn()?;
+        let lock = until("restic to lock", async || {
+            let first = std::fs::read_dir(&locks).ok().and_then(|mut entries| entries.next());
+            Ok(first.transpose()?.ok_or("no lock"))
+        });
+        let lock = lock.await?.path();
+        child.kill().await.context("failed to kill restic")?;
+        std::fs::File::open(&lock)?.set_modified(SystemTime::now() - age)?;
+        Ok(lock)
+    }
+
+    fn environment(&self) -> [(&'static str, String); 4] {
+        [
+            ("AWS_ACCESS_KEY_ID", self.access_key.clone()),
+            ("AWS_SECRET_ACCESS_KEY", self.secret_key.clone()),
+            ("RESTIC_PASSWORD", self.password.clone()),
+            ("RESTIC_REPOSITORY", format!("s3:{}/{}/{}", self.endpoint, self.name, self.prefix)),
+        ]
+    }
+
+    /// restic on the bucket's repository, as the README tells a user to run it.
+    pub fn restic(&self) -> Program {
+        let restic = Program::new("restic");
+        let restic =
+            self.environment().into_iter().fold(restic, |restic, (name, value)| restic.env(name, value));
+        restic.args(["--no-cache"])
+    }
+
+    /// Every snapshot in the repository.
+    pub async fn snapshots(&self) -> Result<Vec<Snapshot>> {
+        let text = self.restic().args(["snapshots", "--json"]).succeed().await?;
+        serde_json::from_str(&text).context("failed to read restic's listing")
+    }
+
+    /// Restores the two snapshots of a backup into one folder.
+    pub async fn restore(&self, snapshots: [&str; 2], target: &Path) -> Result<()> {
+        for snapshot in snapshots {
+            self.restic().args(["restore", snapshot, "--target"]).arg(target).succeed().await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+//! The cluster that `cargo xtask test` started, as its environment describes it.
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use kube::{Client, Config, config::KubeConfigOptions};
+
+use crate::{Bucket, Program};
+
+/// A running cluster.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// Name given to `cargo xtask cluster up`.
+    pub name: String,
+    /// Name of its one node.
+    pub node: String,
+    /// The node's address, reachable from this machine and from every pod.
+    pub node_ip: String,
+    /// This machine's address as the node and its pods see it.
+    pub machine_ip: String,
+    /// Folder with the certificates that the node has at `/etc/kubernetes/pki`.
+    pub certificates: PathBuf,
+    /// etcd's client URL, with mutual TLS.
+    pub etcd_endpoint: String,
+    /// The S3 server's URL.
+    pub s3_endpoint: String,
+    s3_folder: PathBuf,
+    s3_access_key: String,
+    s3_secret_key: String,
+}
+
+fn variable(name: &str) -> Result<String> {
+    std::env::var(name).with_context(|| {
+        format!("{name} is not set: run `cargo xtask test`, or eval \"$(cargo xtask cluster env)\"")
+    })
+}
+
+fn file_named_by(name: &str) -> Result<String> {
+    let path = variable(name)?;
+    let text = std::fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))?;
+    Ok(text.trim().to_owned())
+}
+
+impl Cluster {
+    /// Reads the facts that `cargo xtask cluster env` prints.
+    pub fn from_environment() -> Result<Self> {
+        // Every test passes here first; a second call finds the provider installed.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        Ok(Self {
+            name: variable("KUBEDR_CLUSTER")?,
+            node: variable("KUBEDR_NODE")?,
+            node_ip: variable("KUBEDR_NODE_IP")?,
+            machine_ip: variable("KUBEDR_MACHINE_IP")?,
+            certificates: variable("KUBEDR_CERTIFICATES")?.into(),
+            etcd_endpoint: variable("KUBEDR_ETCD_ENDPOINT")?,
+            s3_endpoint: variable("KUBEDR_S3_ENDPOINT")?,
+            s3_folder: variable("KUBEDR_S3_FOLDER")?.into(),
+            s3_access_key: file_named_by("KUBEDR_S3_ACCESS_KEY_FILE")?,
+            s3_secret_key: file_named_by("KUBEDR_S3_SECRET_KEY_FILE")?,
+        })
+    }
+
+    /// A client with the administrator's rights.
+    pub async fn client(&self) -> Result<Client> {
+        let config = Config::from_kubeconfig(&KubeConfigOptions::default())
+            .await
+            .context("failed to read KUBECONFIG")?;
+        Client::try_from(config).context("failed to make a client")
+    }
+
+    /// One of the test programs or of the machine's own, found on the PATH.
+    pub fn program(&self, name: &str) -> Program {
+        Program::new(name)
+    }
+
+    /// A program in the node's own namespaces, where its files are mounted.
+    pub fn on_node(&self, command: &[&str]) -> Program {
+        let xtask = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+        let arguments = ["xtask", "cluster", "exec", "--name", &self.name, "--"];
+        Program::new(xtask).args(arguments).args(command)
+    }
+
+    /// A bucket of the cluster's S3 server that nothing has made yet.
+    pub fn bucket(&self, name: &str) -> Bucket {
+        Bucket {
+            endpoint: self.s3_endpoint.clone(),
+            server_folder: self.s3_folder.clone(),
+            name: name.to_owned(),
+            prefix: String::new(),
+            access_key: self.s3_access_key.clone(),
+            secret_key: self.s3_secret_key.clone(),
+            password: format!("password-of-{name}-which-nobody-guesses"),
+        }
+    }
+
+    /// The three entries of an etcd Secret, as an administrator takes them from the node.
+    pub fn etcd_credentials(&self) -> Result<[(&'static str, String); 3]> {
+        let read = |name: &str| {
+            let path = self.certificates.join(name);
+            std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))
+        };
+        Ok([
+            ("ca.crt", read("etcd/ca.crt")?),
+            ("client.crt", read("apiserver-etcd-client.crt")?),
+            ("client.key", read("apiserver-etcd-client.key")?),
+        ])
+    }
+}

@@ -1,0 +1,177 @@
+//! A relay between the agent and the real etcd that damages the snapshot's stream.
+//!
+//! ```text
+//! agent ──gRPC──▶ EtcdRelay ──gRPC, mutual TLS──▶ etcd
+//!            every answer unchanged, but Maintenance/Snapshot
+//! ```
+//!
+//! The product has no switch for a damaged stream, so the damage happens where it
+//! does in life: on the way.
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result};
+use axum::{Router, extract::State, response::Response};
+use bytes::{Buf, BufMut, Bytes};
+use futures::StreamExt;
+use http::uri::PathAndQuery;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tonic::{
+    Request, Status, Streaming,
+    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
+};
+
+use crate::Cluster;
+
+/// Method whose answers are damaged.
+const SNAPSHOT: &str = "/etcdserverpb.Maintenance/Snapshot";
+
+/// What happens to the snapshot's stream.
+#[derive(Clone, Copy, Debug)]
+pub enum Damage {
+    /// It ends, without an error, after so many messages.
+    EndsAfter(usize),
+    /// The byte in the middle of the message of this number is another one.
+    FlippedByteIn(usize),
+}
+
+/// A running relay; it stops when it is dropped.
+pub struct EtcdRelay {
+    address: SocketAddr,
+    server: JoinHandle<()>,
+}
+
+#[derive(Clone)]
+struct Relay {
+    etcd: Channel,
+    damage: Damage,
+}
+
+impl EtcdRelay {
+    /// Starts a relay to the cluster's etcd on this machine's address, which pods reach.
+    pub async fn start(cluster: &Cluster, damage: Damage) -> Result<Self> {
+        let relay = Relay { etcd: connect(cluster).await?, damage };
+        let listener =
+            TcpListener::bind((cluster.machine_ip.as_str(), 0)).await.context("failed to listen")?;
+        let address = listener.local_addr()?;
+        let router = Router::new().fallback(answer).with_state(relay);
+        let server =
+            tokio::spawn(async move { axum::serve(listener, router).await.expect("serving never ends") });
+        Ok(Self { address, server })
+    }
+
+    /// The URL for `spec.etcdEndpoint`.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for EtcdRelay {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn connect(cluster: &Cluster) -> Result<Channel> {
+    let [(_, ca), (_, certificate), (_, key)] = cluster.etcd_credentials()?;
+    let tls = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(ca))
+        .identity(Identity::from_pem(certificate, key));
+    let endpoint = Endpoint::from_shared(cluster.etcd_endpoint.clone())?.tls_config(tls)?;
+    endpoint.connect().await.context("failed to reach etcd")
+}
+
+async fn answer(State(relay): State<Relay>, request: axum::extract::Request) -> Response {
+    let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let service = Method { relay, path };
+    tonic::server::Grpc::new(Raw).streaming(service, request).await.map(axum::body::Body::new)
+}
+
+/// One method of etcd's API, forwarded message by message without a look inside.
+struct Method {
+    relay: Relay,
+    path: PathAndQuery,
+}
+
+impl tonic::server::StreamingService<Bytes> for Method {
+    type Response = Bytes;
+    type ResponseStream = futures::stream::BoxStream<'static, Result<Bytes, Status>>;
+    type Future = futures::future::BoxFuture<'static, Result<tonic::Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
+        let Relay { etcd, damage } = self.relay.clone();
+        let path = self.path.clone();
+        Box::pin(async move {
+            let mut client = tonic::client::Grpc::new(etcd);
+            client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+            let messages = request.into_inner().filter_map(async |message| message.ok());
+            let is_snapshot = path == SNAPSHOT;
+            let answer = client.streaming(Request::new(messages), path, Raw).await?;
+            Ok(answer.map(
+                |stream: Streaming<Bytes>| if is_snapshot { damaged(stream, damage) } else { stream.boxed() },
+            ))
+        })
+    }
+}
+
+fn damaged(
+    stream: Streaming<Bytes>,
+    damage: Damage,
+) -> futures::stream::BoxStream<'static, Result<Bytes, Status>> {
+    match damage {
+        Damage::EndsAfter(count) => stream.take(count).boxed(),
+        Damage::FlippedByteIn(number) => stream
+            .enumerate()
+            .map(
+                move |(index, message)| {
+                    if index == number { message.map(|message| flipped(&message)) } else { message }
+                },
+            )
+            .boxed(),
+    }
+}
+
+fn flipped(message: &Bytes) -> Bytes {
+    let mut bytes = message.to_vec();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x01;
+    bytes.into()
+}
+
+/// Messages as they are on the wire.
+#[derive(Clone, Copy, Default)]
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, message: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(message);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
+    }
+}

@@ -1,0 +1,226 @@
+//! kubedr in a namespace of its own, installed from `config/default` as a user would.
+use std::{panic::AssertUnwindSafe, path::Path};
+
+use anyhow::{Context, Result};
+use futures::FutureExt;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Namespace};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
+    core::NamespaceResourceScope,
+    discovery::{self, Scope},
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::{Bucket, Cluster, dump, until};
+
+/// Namespace in the shipped manifests, replaced by the test's own.
+const SHIPPED_NAMESPACE: &str = "kubedr-system";
+
+/// Field manager of everything a test writes.
+const MANAGER: &str = "kubedr-tests";
+
+/// One installation of kubedr, for one test.
+pub struct Installation {
+    /// The cluster it runs on.
+    pub cluster: Cluster,
+    /// A client with the administrator's rights.
+    pub client: Client,
+    /// Its namespace.
+    pub namespace: String,
+    /// An empty bucket's name, not made yet, and keys that may do everything.
+    pub bucket: Bucket,
+}
+
+/// Runs a test on an installation of its own, which goes away afterwards.
+///
+/// `name` must be unique among the tests. If the test fails, everything that it
+/// may have touched is printed first.
+pub async fn with_kubedr(name: &str, test: impl AsyncFnOnce(&Installation) -> Result<()>) {
+    with_namespace(name, async |installation| {
+        installation.install("default").await?;
+        installation.wait_until_operator_is_ready().await?;
+        installation.make_secrets().await?;
+        test(installation).await
+    })
+    .await;
+}
+
+/// Runs a test in a namespace of its own with kubedr's kinds, but without its operator.
+pub async fn with_kinds(name: &str, test: impl AsyncFnOnce(&Installation) -> Result<()>) {
+    with_namespace(name, async |installation| {
+        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": installation.namespace } });
+        installation.apply(namespace).await?;
+        installation.install("crd").await?;
+        test(installation).await
+    })
+    .await;
+}
+
+async fn with_namespace(name: &str, test: impl AsyncFnOnce(&Installation) -> Result<()>) {
+    let installation = Installation::find(name).await.expect("the cluster is there");
+    let result = AssertUnwindSafe(test(&installation)).catch_unwind().await;
+    let failed = !matches!(result, Ok(Ok(())));
+    if failed {
+        dump::namespace(&installation.client, &installation.namespace).await;
+    }
+    let removed = installation.remove().await;
+    match result {
+        Err(panic) => std::panic::resume_unwind(panic),
+        Ok(result) => result.expect("the test succeeds"),
+    }
+    removed.expect("the installation goes away");
+}
+
+impl Installation {
+    async fn find(name: &str) -> Result<Self> {
+        let cluster = Cluster::from_environment()?;
+        let client = cluster.client().await?;
+        let namespace = format!("kubedr-{name}");
+        let bucket = cluster.bucket(&namespace);
+        let installation = Self { cluster, client, namespace, bucket };
+        installation.remove().await.context("failed to remove what an earlier run left")?;
+        Ok(installation)
+    }
+
+    /// Applies a folder below `config`, as `kubectl apply -k` does.
+    async fn install(&self, folder: &str) -> Result<()> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config").join(folder);
+        let rendered = self.cluster.program("kubectl").arg("kustomize").arg(folder).succeed().await?;
+        for object in
+            serde_saphyr::from_multiple::<Value>(&rendered).context("failed to read the manifests")?
+        {
+            self.apply(self.moved(&object)).await?;
+        }
+        Ok(())
+    }
+
+    /// The shipped object, in this installation's namespace and under names of its own.
+    fn moved(&self, object: &Value) -> Value {
+        let cluster_wide = ["ClusterRole", "ClusterRoleBinding"].map(Value::from);
+        let is_cluster_wide = cluster_wide.contains(&object["kind"]);
+        let text = object.to_string().replace(SHIPPED_NAMESPACE, &self.namespace);
+        let mut object: Value = serde_json::from_str(&text).expect("a namespace's name needs no escape");
+        if is_cluster_wide {
+            object["metadata"]["name"] = json!(self.cluster_wide_name(&object["metadata"]["name"]));
+        }
+        if object["roleRef"]["kind"] == "ClusterRole" {
+            object["roleRef"]["name"] = json!(self.cluster_wide_name(&object["roleRef"]["name"]));
+        }
+        object
+    }
+
+    fn cluster_wide_name(&self, name: &Value) -> String {
+        format!("{}-{}", name.as_str().unwrap_or_default(), self.namespace)
+    }
+
+    async fn make_secrets(&self) -> Result<()> {
+        self.make_secret("s3", &self.bucket.credentials()).await?;
+        self.make_secret("etcd-creds", &self.cluster.etcd_credentials()?).await
+    }
+
+    /// Makes or replaces a Secret.
+    pub async fn make_secret(&self, name: &str, data: &[(&str, String)]) -> Result<()> {
+        let data: serde_json::Map<_, _> =
+            data.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": { "name": name, "namespace": self.namespace }, "stringData": data,
+        });
+        self.apply(secret).await
+    }
+
+    /// Applies any object, as `kubectl apply --server-side` does.
+    pub async fn apply(&self, object: Value) -> Result<()> {
+        let object: DynamicObject = serde_json::from_value(object).context("not an object")?;
+        let types = object.types.clone().context("an object without kind")?;
+        let gvk = kube::core::GroupVersionKind::try_from(&types)?;
+        let what = format!("{} {}", types.kind, object.name_any());
+        // A kind whose definition was applied a moment ago may not be served yet.
+        let (resource, capabilities) = until(&format!("{} to be served", types.kind), async || {
+            Ok(discovery::pinned_kind(&self.client, &gvk).await)
+        })
+        .await?;
+        let api: Api<DynamicObject> = match capabilities.scope {
+            Scope::Cluster => Api::all_with(self.client.clone(), &resource),
+            Scope::Namespaced => {
+                let namespace = object.namespace().unwrap_or_else(|| self.namespace.clone());
+                Api::namespaced_with(self.client.clone(), &namespace, &resource)
+            }
+        };
+        let params = PatchParams::apply(MANAGER).force();
+        api.patch(&object.name_any(), &params, &Patch::Apply(&object))
+            .await
+            .with_context(|| format!("failed to apply {what}"))?;
+        Ok(())
+    }
+
+    /// Waits until the operator serves.
+    pub async fn wait_until_operator_is_ready(&self) -> Result<()> {
+        let deployments = self.api::<Deployment>();
+        until("the operator to be ready", async || {
+            let deployment = deployments.get("kubedr-operator").await?;
+            let status = deployment.status.unwrap_or_default();
+            let ready = status.ready_replicas >= Some(1)
+                && status.observed_generation == deployment.metadata.generation;
+            Ok(if ready { Ok(()) } else { Err(status) })
+        })
+        .await
+    }
+
+    /// Deletes the namespace and what is cluster-wide, and waits until it is gone.
+    async fn remove(&self) -> Result<()> {
+        let namespaces = Api::<Namespace>::all(self.client.clone());
+        self.remove_cluster_wide().await?;
+        match namespaces.delete(&self.namespace, &DeleteParams::default()).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
+            result => result.map(drop).context("failed to delete the namespace")?,
+        }
+        until("the namespace to go away", async || {
+            Ok(match namespaces.get_opt(&self.namespace).await? {
+                None => Ok(()),
+                Some(namespace) => Err(namespace.status),
+            })
+        })
+        .await
+    }
+
+    async fn remove_cluster_wide(&self) -> Result<()> {
+        use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+        let suffix = format!("-{}", self.namespace);
+        let params = ListParams::default();
+        let roles = Api::<ClusterRole>::all(self.client.clone());
+        for role in roles.list(&params).await?.items.iter().filter(|role| role.name_any().ends_with(&suffix))
+        {
+            roles.delete(&role.name_any(), &DeleteParams::default()).await?;
+        }
+        let bindings = Api::<ClusterRoleBinding>::all(self.client.clone());
+        for binding in
+            bindings.list(&params).await?.items.iter().filter(|role| role.name_any().ends_with(&suffix))
+        {
+            bindings.delete(&binding.name_any(), &DeleteParams::default()).await?;
+        }
+        Ok(())
+    }
+
+    /// The objects of one kind in the installation's namespace.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Changes an object by a merge patch.
+    pub async fn patch<K>(&self, name: &str, patch: Value) -> Result<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + DeserializeOwned,
+    {
+        let what = format!("failed to change {} {name:?}", K::kind(&()));
+        self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.context(what)
+    }
+}

@@ -1,0 +1,196 @@
+//! What a user does with kubedr's kinds, and what they wait for.
+use anyhow::{Context, Result};
+use api::{BackupLocation, MetadataBackupPolicy, MetadataBackupRecord};
+use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Condition};
+use kube::{ResourceExt, api::ListParams};
+use serde_json::{Value, json};
+
+use crate::{Installation, until};
+
+/// A schedule that does not come up while a test runs: backups are asked for by annotation.
+const ONCE_A_YEAR: &str = "0 0 1 1 *";
+
+/// One finished backup run.
+#[derive(Debug)]
+pub struct Run {
+    /// The Job, finished.
+    pub job: Job,
+    /// The policy, whose status tells of this run.
+    pub policy: MetadataBackupPolicy,
+}
+
+/// Status and reason of a condition; empty where there is none.
+pub fn condition<'a>(conditions: &'a [Condition], kind: &str) -> (&'a str, &'a str) {
+    let found = conditions.iter().find(|condition| condition.type_ == kind);
+    found.map_or(("", ""), |condition| (&condition.status, &condition.reason))
+}
+
+/// Whether a Job is over, one way or the other.
+pub fn is_finished(job: &Job) -> bool {
+    let conditions = job.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions
+        .iter()
+        .any(|condition| condition.status == "True" && matches!(&*condition.type_, "Complete" | "Failed"))
+}
+
+impl Installation {
+    /// A location of the installation's own bucket, with the Secret `s3`.
+    pub fn location(&self, name: &str) -> Value {
+        json!({
+            "apiVersion": "kubedr.catalogicsoftware.com/v1alpha1", "kind": "BackupLocation",
+            "metadata": { "name": name, "namespace": self.namespace },
+            "spec": { "url": self.bucket.endpoint, "bucketName": self.bucket.name, "credentials": "s3" },
+        })
+    }
+
+    /// A policy with the defaults, and what `spec` adds to them.
+    pub fn policy(&self, name: &str, destination: &str, spec: &Value) -> Value {
+        let mut policy = json!({
+            "apiVersion": "kubedr.catalogicsoftware.com/v1alpha1", "kind": "MetadataBackupPolicy",
+            "metadata": { "name": name, "namespace": self.namespace },
+            "spec": { "destination": destination, "schedule": ONCE_A_YEAR },
+        });
+        for (field, value) in spec.as_object().into_iter().flatten() {
+            policy["spec"][field] = value.clone();
+        }
+        policy
+    }
+
+    /// Waits until a location satisfies `is_it`.
+    pub async fn location_when(
+        &self,
+        name: &str,
+        what: &str,
+        is_it: impl Fn(&BackupLocation) -> bool,
+    ) -> Result<BackupLocation> {
+        let locations = self.api::<BackupLocation>();
+        until(&format!("location {name} {what}"), async || {
+            let location = locations.get(name).await.context("failed to read the location")?;
+            Ok(if is_it(&location) { Ok(location) } else { Err(location.status) })
+        })
+        .await
+    }
+
+    /// Waits until a location's `Ready` has this status and reason for its present generation.
+    pub async fn location_is(&self, name: &str, ready: (&str, &str)) -> Result<BackupLocation> {
+        self.location_when(name, &format!("to be {ready:?}"), |location| {
+            let Some(status) = &location.status else { return false };
+            status.observed_generation == location.metadata.generation
+                && condition(&status.conditions, "Ready") == ready
+        })
+        .await
+    }
+
+    /// Waits until a policy satisfies `is_it`.
+    pub async fn policy_when(
+        &self,
+        name: &str,
+        what: &str,
+        is_it: impl Fn(&MetadataBackupPolicy) -> bool,
+    ) -> Result<MetadataBackupPolicy> {
+        let policies = self.api::<MetadataBackupPolicy>();
+        until(&format!("policy {name} {what}"), async || {
+            let policy = policies.get(name).await.context("failed to read the policy")?;
+            Ok(if is_it(&policy) { Ok(policy) } else { Err(policy.status) })
+        })
+        .await
+    }
+
+    /// Waits until a policy's `Ready` has this status and reason for its present generation.
+    pub async fn policy_is(&self, name: &str, ready: (&str, &str)) -> Result<MetadataBackupPolicy> {
+        self.policy_when(name, &format!("to be {ready:?}"), |policy| {
+            let Some(status) = &policy.status else { return false };
+            status.observed_generation == policy.metadata.generation
+                && condition(&status.conditions, "Ready") == ready
+        })
+        .await
+    }
+
+    /// Makes the location `s3` and a policy `etcd` on it, and waits until both are in force.
+    pub async fn ready_policy(&self, spec: &Value) -> Result<MetadataBackupPolicy> {
+        self.apply(self.location("s3")).await?;
+        self.apply(self.policy("etcd", "s3", spec)).await?;
+        self.policy_is("etcd", ("True", "Ready")).await
+    }
+
+    /// The backup Jobs of a policy.
+    pub async fn backup_jobs(&self, policy: &str) -> Result<Vec<Job>> {
+        let labels = format!("kubedr.type=backup,kubedr.backup-policy={policy}");
+        let jobs = self.api::<Job>().list(&ListParams::default().labels(&labels)).await;
+        Ok(jobs.context("failed to list the Jobs")?.items)
+    }
+
+    /// Asks for a backup outside the schedule and returns its Job as soon as it exists.
+    pub async fn start_backup(&self, policy: &str) -> Result<Job> {
+        let before: Vec<_> = self.backup_jobs(policy).await?.iter().map(ResourceExt::name_any).collect();
+        let tag = format!("run-{}", before.len() + 1);
+        let annotations =
+            json!({ "metadata": { "annotations": { "kubedr.catalogicsoftware.com/run-now": tag } } });
+        self.patch::<MetadataBackupPolicy>(policy, annotations).await?;
+        until(&format!("a new Job of policy {policy}"), async || {
+            let jobs = self.backup_jobs(policy).await?;
+            Ok(jobs.into_iter().find(|job| !before.contains(&job.name_any())).ok_or(&before))
+        })
+        .await
+    }
+
+    /// Waits until a Job is over and the policy's status tells of it.
+    pub async fn finished(&self, policy: &str, job: &Job) -> Result<Run> {
+        let name = job.name_any();
+        let job = until(&format!("Job {name} to end"), async || {
+            let job = self.api::<Job>().get(&name).await.context("failed to read the Job")?;
+            Ok(if is_finished(&job) { Ok(job) } else { Err(job.status) })
+        })
+        .await?;
+        let tells = |policy: &MetadataBackupPolicy| {
+            let pod = policy.status.as_ref().and_then(|status| status.backup_pod.as_deref());
+            pod.is_some_and(|pod| pod.starts_with(&name))
+        };
+        Ok(Run { job, policy: self.policy_when(policy, &format!("to tell of {name}"), tells).await? })
+    }
+
+    /// Runs one backup from the request to the policy's status.
+    pub async fn backup(&self, policy: &str) -> Result<Run> {
+        let job = self.start_backup(policy).await?;
+        self.finished(policy, &job).await
+    }
+
+    /// Runs one backup that must succeed, and returns its record.
+    pub async fn successful_backup(&self, policy: &str) -> Result<MetadataBackupRecord> {
+        let run = self.backup(policy).await?;
+        let status = run.policy.status.unwrap_or_default();
+        anyhow::ensure!(
+            status.backup_status.as_deref() == Some("Completed"),
+            "the backup failed: {status:#?}"
+        );
+        let name = status.mbr_name.context("the status names no record")?;
+        until(&format!("record {name} to have its status"), async || {
+            let record = self.api::<MetadataBackupRecord>().get_opt(&name).await?;
+            let is_whole = |record: &MetadataBackupRecord| {
+                record.status.as_ref().is_some_and(|status| status.files_snapshot_id_full.is_some())
+            };
+            Ok(match record {
+                Some(record) if is_whole(&record) => Ok(record),
+                other => Err(other),
+            })
+        })
+        .await
+    }
+
+    /// The records of a policy, oldest first.
+    pub async fn records(&self, policy: &str) -> Result<Vec<MetadataBackupRecord>> {
+        let records = self.api::<MetadataBackupRecord>().list(&ListParams::default()).await;
+        let mut records = records.context("failed to list the records")?.items;
+        records.retain(|record| record.spec.policy == policy);
+        records.sort_by_key(|record| record.status.as_ref().and_then(|status| status.time.clone()));
+        Ok(records)
+    }
+}
+
+/// The full ids of a backup's two snapshots.
+pub fn pair(record: &MetadataBackupRecord) -> Result<[String; 2]> {
+    let status = record.status.clone().context("the record has no status")?;
+    let first = status.snapshot_id_full.context("the record names no first snapshot")?;
+    let second = status.files_snapshot_id_full.context("the record names no second snapshot")?;
+    Ok([first, second])
+}

@@ -1,0 +1,34 @@
+//! Waiting for what the cluster will do, never longer than a deadline.
+use std::{
+    fmt::Debug,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+
+/// How long anything in these tests may take before it counts as not happening.
+pub const PATIENCE: Duration = Duration::from_secs(150);
+
+/// How often the question is asked. State is asked for, not events, so nothing is missed between.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// Asks until the answer is `Ok`, and returns it.
+///
+/// # Errors
+///
+/// After [`PATIENCE`], with the last answer that was not what was waited for.
+pub async fn until<T, Seen: Debug>(
+    what: &str,
+    mut ask: impl AsyncFnMut() -> Result<std::result::Result<T, Seen>>,
+) -> Result<T> {
+    let started = Instant::now();
+    loop {
+        match ask().await? {
+            Ok(found) => return Ok(found),
+            Err(seen) if started.elapsed() > PATIENCE => {
+                bail!("waited {PATIENCE:?} for {what}; last seen: {seen:#?}")
+            }
+            Err(_) => tokio::time::sleep(INTERVAL).await,
+        }
+    }
+}
