@@ -14,6 +14,7 @@ mod host_path;
 pub mod metadata;
 pub mod names;
 pub mod rbac;
+mod rule;
 pub mod samples;
 
 pub use crd::crds;
@@ -49,3 +50,6 @@ pub fn reason(violation: &Violation) -> Reason {
         _ => Reason::InvalidSpec,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use model::{Store, Violation};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Endpoint, names};
+use crate::{Endpoint, names, rule};
 
 /// A restic repository in a bucket of an S3 server, and the keys to it.
 ///
@@ -27,9 +27,7 @@ use crate::{Endpoint, names};
     status = "BackupLocationStatus",
     derive = "PartialEq",
     derive = "Default",
-    validation = Rule::new("oldSelf.hasValue() || size(self.metadata.name) <= 47")
-        .message("metadata.name must have at most 47 characters, so that the names of its Jobs fit")
-        .optional_old_self(true),
+    validation = rule::name_at_most(names::MAX_LOCATION, "the names of its Jobs fit 63"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "URL", type_ = "string", json_path = ".spec.url"),
@@ -43,30 +41,28 @@ use crate::{Endpoint, names};
 pub struct BackupLocationSpec {
     /// URL of the S3 server: `http` or `https`, host and optional port, nothing else (one `/` at
     /// the end is ignored). Example: `https://s3.eu-central-1.amazonaws.com`.
-    #[schemars(
-        length(min = 1, max = 2048),
-        regex(pattern = r"^https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?$")
-    )]
+    #[schemars(length(min = 1, max = 2048))]
+    #[x_kube(validation = rule::server_url())]
     pub url: String,
 
     /// Name of the bucket, 3 to 63 characters by the rules of S3: lower-case letters, digits, dots
     /// and hyphens. It is made if it is missing. Example: `cluster-backups`.
-    #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$"))]
-    #[x_kube(validation = Rule::new(r"!self.contains('..')").message("must not have two dots in a row"))]
-    #[x_kube(validation = Rule::new(r"!self.matches('^[0-9]+[.][0-9]+[.][0-9]+[.][0-9]+$')").message("must not look like an IP address"))]
+    #[schemars(length(min = 3, max = 63))]
+    #[x_kube(validation = rule::bucket_name())]
     pub bucket_name: String,
 
     /// Name of the Secret, in the same namespace, with the keys `access_key`, `secret_key` and
     /// `restic_repo_password`. Keep a copy of the password outside of this cluster: without it no
     /// backup can be read. Example: `minio-creds`.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rule::object_name())]
     pub credentials: String,
 
     /// Folder in the bucket, so that several clusters can share one bucket. Default: none, the
     /// root of the bucket. Example: `clusters/production`.
     #[serde(default)]
-    #[schemars(length(max = 512), regex(pattern = r"^([A-Za-z0-9_.=+@~-]+(/[A-Za-z0-9_.=+@~-]+)*/?)?$"))]
-    #[x_kube(validation = Rule::new(r"!self.split('/').exists(part, part == '.' || part == '..')").message("must not have a part that is . or .."))]
+    #[schemars(length(max = 512))]
+    #[x_kube(validation = rule::prefix())]
     pub prefix: String,
 
     /// Region that requests are signed for. Servers other than AWS mostly ignore it.
@@ -90,6 +86,7 @@ pub struct BackupLocationSpec {
     /// Example: `minio-maintenance-creds`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rule::object_name())]
     pub maintenance_credentials: Option<String>,
 
     /// When unused data is pruned and stored data is checked.
@@ -112,17 +109,19 @@ pub enum BucketLookup {
 
 /// Where a PEM file with certificate authorities is. Exactly one of the two names is given.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq, Eq)]
-#[x_kube(validation = Rule::new("has(self.configMapName) != has(self.secretName)").message("exactly one of configMapName and secretName must be given"))]
+#[x_kube(validation = rule::one_authority())]
 #[serde(rename_all = "camelCase")]
 pub struct CaBundle {
     /// Name of a `ConfigMap` in the same namespace. Example: `s3-ca`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rule::object_name())]
     pub config_map_name: Option<String>,
 
     /// Name of a Secret in the same namespace. Example: `s3-ca`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rule::object_name())]
     pub secret_name: Option<String>,
 
     /// Key in it. Default: `ca.crt`.
@@ -132,10 +131,11 @@ pub struct CaBundle {
 }
 
 /// When unused data is pruned and stored data is checked.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
 pub struct Maintenance {
     /// When it runs, in the grammar of a Kubernetes CronJob. Default: `0 3 * * 0`, Sundays at 3.
+    #[serde(default = "default_maintenance_schedule")]
     #[schemars(length(min = 1, max = 256))]
     pub schedule: String,
 
@@ -146,17 +146,22 @@ pub struct Maintenance {
     pub time_zone: Option<String>,
 
     /// Whether it is off for now. Default: `false`.
+    #[serde(default)]
     pub suspend: bool,
 
     /// How much unused data may stay, since removing the last of it means rewriting the rest: a
     /// part of all data in percent, a size in bytes with an optional K, M, G or T, or `unlimited`.
     /// Default: `10%`. Example: `500M`.
-    #[schemars(length(min = 1, max = 128), regex(pattern = r"^(\d+(\.\d+)?%|\d+[KMGT]?|unlimited)$"))]
+    #[serde(default = "default_max_unused")]
+    #[schemars(length(min = 1, max = 128))]
+    #[x_kube(validation = rule::max_unused())]
     pub max_unused: String,
 
     /// How much of the stored data each check reads back: percent, `n/m` for one part after the
     /// other, or a size with K, M, G or T. Default: `5%`. Example: `1/12`.
-    #[schemars(length(min = 1, max = 128), regex(pattern = r"^(\d+%|\d+/\d+|\d+[KMGT])$"))]
+    #[serde(default = "default_check_subset")]
+    #[schemars(length(min = 1, max = 128))]
+    #[x_kube(validation = rule::check_subset())]
     pub check_subset: String,
 }
 
@@ -262,10 +267,11 @@ impl BackupLocation {
             .map(|problem| Violation::new("spec.bucketName", format!("{:?} {problem}", spec.bucket_name)));
         let prefix = prefix_flaw(&spec.prefix)
             .map(|problem| Violation::new("spec.prefix", format!("{:?} {problem}", spec.prefix)));
+        let deleting = spec.maintenance_credentials.as_deref();
         let names = [
             names::length(&self.metadata, names::MAX_LOCATION),
             names::object("spec.credentials", &spec.credentials),
-            names::object("spec.maintenanceCredentials", spec.deleting_credentials()),
+            deleting.and_then(|name| names::object("spec.maintenanceCredentials", name)),
         ];
         let authority = spec.ca_bundle.as_ref().and_then(CaBundle::violation);
         names.into_iter().chain([url, bucket, prefix, authority]).flatten().collect()
@@ -346,11 +352,11 @@ impl Default for BackupLocationSpec {
 impl Default for Maintenance {
     fn default() -> Self {
         Self {
-            schedule: "0 3 * * 0".to_owned(),
+            schedule: default_maintenance_schedule(),
             time_zone: None,
             suspend: false,
-            max_unused: "10%".to_owned(),
-            check_subset: "5%".to_owned(),
+            max_unused: default_max_unused(),
+            check_subset: default_check_subset(),
         }
     }
 }
@@ -361,4 +367,16 @@ fn default_region() -> String {
 
 fn default_ca_key() -> String {
     "ca.crt".to_owned()
+}
+
+fn default_maintenance_schedule() -> String {
+    "0 3 * * 0".to_owned()
+}
+
+fn default_max_unused() -> String {
+    "10%".to_owned()
+}
+
+fn default_check_subset() -> String {
+    "5%".to_owned()
 }

@@ -11,6 +11,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::{names, rule};
+
 /// etcd's client URL where the policy names none.
 pub const DEFAULT_ETCD_ENDPOINT: &str = "https://127.0.0.1:2379";
 /// Secret with etcd's client certificate where the policy names none.
@@ -40,9 +42,7 @@ pub const OPTION_NODE_LABEL: &str = "master-node-label-name";
     status = "MetadataBackupPolicyStatus",
     derive = "PartialEq",
     derive = "Default",
-    validation = Rule::new("oldSelf.hasValue() || size(self.metadata.name) <= 37")
-        .message("metadata.name must have at most 37 characters, so that <name>-backup-cronjob fits 52")
-        .optional_old_self(true),
+    validation = rule::name_at_most(names::MAX_POLICY, "<name>-backup-cronjob fits 52"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Fresh", type_ = "string", json_path = r#".status.conditions[?(@.type=="Fresh")].status"#),
     printcolumn(name = "Schedule", type_ = "string", json_path = ".spec.schedule"),
@@ -60,6 +60,7 @@ pub struct MetadataBackupPolicySpec {
     /// Name of the BackupLocation, in the same namespace, that backups go to.
     /// Example: `local-minio`.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rule::object_name())]
     pub destination: String,
 
     /// When to back up, in the grammar of a Kubernetes CronJob.
@@ -77,8 +78,8 @@ pub struct MetadataBackupPolicySpec {
     /// must be absolute and lie under one of the operator's `--allowed-host-path`s.
     /// Default: none. Example: `/etc/kubernetes/pki`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1024), regex(pattern = r"^((/[^/:[:cntrl:]]+)+/?)?$"))]
-    #[x_kube(validation = Rule::new(r"!self.split('/').exists(part, part == '.' || part == '..')").message("must not have a part that is . or .."))]
+    #[schemars(length(max = 1024))]
+    #[x_kube(validation = rule::host_path())]
     pub certs_dir: Option<String>,
 
     /// Further files and folders of that node, at most 16: encryption configuration, static pod
@@ -89,10 +90,8 @@ pub struct MetadataBackupPolicySpec {
 
     /// Client URL of etcd. Default: `https://127.0.0.1:2379`. Example: `https://10.0.0.5:2379`.
     #[serde(default = "default_etcd_endpoint")]
-    #[schemars(
-        length(max = 2048),
-        regex(pattern = r"^(https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?)?$")
-    )]
+    #[schemars(length(max = 2048))]
+    #[x_kube(validation = rule::server_url_or_empty())]
     pub etcd_endpoint: String,
 
     /// Client URLs of several etcd members, at most 16; the best one is taken each time. Where
@@ -101,15 +100,17 @@ pub struct MetadataBackupPolicySpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 16),
-        inner(length(min = 1, max = 2048), regex(pattern = r"^https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?$")),
-        extend("x-kubernetes-list-type" = "set")
+        inner(length(min = 1, max = 2048)),
+ extend("x-kubernetes-list-type" = "set")
     )]
+    #[x_kube(validation = rule::server_urls())]
     pub etcd_endpoints: Vec<String>,
 
     /// Name of the Secret, in the same namespace, with the keys `ca.crt`, `client.crt` and
     /// `client.key` of a client that etcd accepts. Default: `etcd-creds`.
     #[serde(default = "default_etcd_creds")]
     #[schemars(length(max = 253))]
+    #[x_kube(validation = rule::object_name_or_empty())]
     pub etcd_creds: String,
 
     /// How many of the newest backups to keep, 0 to 100000. Default: 120; 0 means 120 as well.
@@ -141,7 +142,7 @@ pub struct MetadataBackupPolicySpec {
     /// Example: `{master-node-label-name: example.com/etcd}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "options_schema")]
-    #[x_kube(validation = Rule::new("self.all(key, key == 'master-node-label-name')").message("knows the key master-node-label-name only"))]
+    #[x_kube(validation = rule::known_option())]
     pub options: BTreeMap<String, String>,
 
     /// How long one backup may take, retries included, in seconds, 60 to 86400.
@@ -163,8 +164,8 @@ pub struct MetadataBackupPolicySpec {
 pub struct ExtraHostPath {
     /// Where it is on the node: absolute, under an allowed path.
     /// Example: `/etc/kubernetes/encryption.yaml`.
-    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^(/[^/:[:cntrl:]]+)+/?$"))]
-    #[x_kube(validation = Rule::new(r"!self.split('/').exists(part, part == '.' || part == '..')").message("must not have a part that is . or .."))]
+    #[schemars(length(min = 1, max = 1024))]
+    #[x_kube(validation = rule::host_path())]
     pub path: String,
 
     /// Whether it is a `File` or a `Directory`; the backup does not start if it is the other.
@@ -184,33 +185,39 @@ pub enum HostPathType {
 }
 
 /// Backups to keep besides the newest ones: the newest of each hour, day, week, month or year.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
 pub struct RetentionRules {
     /// The newest of each of so many hours that have a backup. Default: `0`.
-    #[schemars(range(min = 0, max = 100_000))]
+    #[serde(default)]
+    #[schemars(range(min = 0, max = MAX_RETAIN))]
     pub hourly: i64,
 
     /// The newest of each of so many days that have a backup. Default: `0`. Example: `14`.
-    #[schemars(range(min = 0, max = 100_000))]
+    #[serde(default)]
+    #[schemars(range(min = 0, max = MAX_RETAIN))]
     pub daily: i64,
 
     /// The newest of each of so many ISO weeks that have a backup. Default: `0`. Example: `8`.
-    #[schemars(range(min = 0, max = 100_000))]
+    #[serde(default)]
+    #[schemars(range(min = 0, max = MAX_RETAIN))]
     pub weekly: i64,
 
     /// The newest of each of so many months that have a backup. Default: `0`. Example: `12`.
-    #[schemars(range(min = 0, max = 100_000))]
+    #[serde(default)]
+    #[schemars(range(min = 0, max = MAX_RETAIN))]
     pub monthly: i64,
 
     /// The newest of each of so many years that have a backup. Default: `0`. Example: `5`.
-    #[schemars(range(min = 0, max = 100_000))]
+    #[serde(default)]
+    #[schemars(range(min = 0, max = MAX_RETAIN))]
     pub yearly: i64,
 
     /// All that are younger than this, counted back from the newest backup: years, months, days
     /// and hours. Default: none. Example: `1y6m14d3h`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 128), regex(pattern = r"^([0-9]{1,4}[ymdh])+$"))]
+    #[schemars(length(max = 128))]
+    #[x_kube(validation = rule::within())]
     pub within: Option<String>,
 }
 
@@ -382,7 +389,7 @@ fn default_deadline() -> i64 {
 fn options_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "object",
-        "maxProperties": 1,
+        "maxProperties": 16,
         "additionalProperties": { "type": "string", "maxLength": 317 },
     })
 }

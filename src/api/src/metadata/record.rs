@@ -4,6 +4,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::rule;
+
 /// One backup that is in the repository.
 ///
 /// Records mirror the repository: kubedr makes them, a lost one comes back, and deleting
@@ -38,15 +40,13 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Node", type_ = "string", json_path = ".status.node", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-#[x_kube(
-    validation = Rule::new("self.policy == oldSelf.policy && self.snapshotId == oldSelf.snapshotId && (!has(oldSelf.backuploc) || (has(self.backuploc) && self.backuploc == oldSelf.backuploc))")
-        .message("a record names one stored backup and cannot be changed")
-)]
+#[x_kube(validation = rule::same_backup())]
 #[serde(rename_all = "camelCase")]
 pub struct MetadataBackupRecordSpec {
     /// Name of the policy that made the backup; `unknown` for one that another program made.
     /// Example: `test-backup`.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rule::object_name())]
     pub policy: String,
 
     /// Short id of its snapshot of etcd, as restic prints it. Example: `9a9808ce`.
@@ -57,6 +57,7 @@ pub struct MetadataBackupRecordSpec {
     /// written here once. Example: `local-minio`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rule::object_name())]
     pub backuploc: Option<String>,
 }
 

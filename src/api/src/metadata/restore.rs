@@ -5,7 +5,7 @@ use model::Violation;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{host_path, names};
+use crate::{host_path, names, rule};
 
 /// Puts one backup onto a volume of this cluster. This version of kubedr answers `Unsupported`.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
@@ -22,9 +22,7 @@ use crate::{host_path, names};
     status = "MetadataRestoreStatus",
     derive = "PartialEq",
     derive = "Default",
-    validation = Rule::new("oldSelf.hasValue() || size(self.metadata.name) <= 60")
-        .message("metadata.name must have at most 60 characters, so that <name>-mr fits 63")
-        .optional_old_self(true),
+    validation = rule::name_at_most(names::MAX_RESTORE, "<name>-mr fits 63"),
     printcolumn(name = "Record", type_ = "string", json_path = ".spec.mbrName"),
     printcolumn(name = "Volume", type_ = "string", json_path = ".spec.pvcName"),
     printcolumn(name = "Status", type_ = "string", json_path = ".status.restoreStatus"),
@@ -35,11 +33,13 @@ use crate::{host_path, names};
 pub struct MetadataRestoreSpec {
     /// Name of the MetadataBackupRecord to restore. Example: `mbr-9a9808ce`.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rule::object_name())]
     pub mbr_name: String,
 
     /// Name of the `PersistentVolumeClaim`, in the same namespace, to restore to.
     /// Example: `restore-target`.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rule::object_name())]
     pub pvc_name: String,
 
     /// What to restore: `Etcd` (the snapshot's file), `Certificates` (certificates and other files
@@ -50,8 +50,8 @@ pub struct MetadataRestoreSpec {
     /// Folder of the volume to restore into; it is made if it is missing. Default: none, the root
     /// of the volume. Example: `cluster-a/2030-01-01`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1024), regex(pattern = r"^([^/:[:cntrl:]]+(/[^/:[:cntrl:]]+)*/?)?$"))]
-    #[x_kube(validation = Rule::new(r"!self.split('/').exists(part, part == '.' || part == '..')").message("must not have a part that is . or .."))]
+    #[schemars(length(max = 1024))]
+    #[x_kube(validation = rule::relative_path())]
     pub sub_path: Option<String>,
 
     /// Whether files that are there already may be replaced. Default: `false`.

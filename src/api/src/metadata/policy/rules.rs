@@ -1,11 +1,11 @@
 //! What a policy means, and what is wrong with one that the schema lets through.
-use std::ops::RangeInclusive;
+use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use model::{Violation, retention::Retention, retention::Within};
 
 use super::{
-    DEFAULT_ETCD_CREDENTIALS, DEFAULT_ETCD_ENDPOINT, DEFAULT_RETAIN, MAX_RETAIN, MetadataBackupPolicy,
-    MetadataBackupPolicySpec, OPTION_NODE_LABEL,
+    DEFAULT_ETCD_CREDENTIALS, DEFAULT_ETCD_ENDPOINT, DEFAULT_RETAIN, ExtraHostPath, MAX_RETAIN,
+    MetadataBackupPolicy, MetadataBackupPolicySpec, OPTION_NODE_LABEL,
 };
 use crate::{AllowedHostPaths, Endpoint, names};
 
@@ -21,6 +21,7 @@ impl MetadataBackupPolicy {
         found.extend(names::object("spec.destination", &spec.destination));
         found.extend(names::object("spec.etcdCreds", spec.etcd_credentials()));
         found.extend(spec.host_paths().filter_map(|(field, path)| allowed.judge(&field, path)));
+        found.extend(spec.repeated_paths());
         found.extend(spec.endpoint_violations());
         found.extend(spec.number_violations());
         found.extend(spec.within_violation());
@@ -48,15 +49,19 @@ impl MetadataBackupPolicySpec {
         }
     }
 
-    /// Client URLs of etcd, best known first, without a slash at the end: `etcdEndpoints` where
-    /// there are any, else `etcdEndpoint`, else the default.
+    /// Client URLs of etcd, each once, without a slash at the end: `etcdEndpoints` where there
+    /// are any, else `etcdEndpoint`, else the default.
     pub fn etcd_endpoints(&self) -> Vec<String> {
         let one = Some(self.etcd_endpoint.as_str()).filter(|url| !url.is_empty());
         let given: Vec<&str> = match self.etcd_endpoints.as_slice() {
             [] => vec![one.unwrap_or(DEFAULT_ETCD_ENDPOINT)],
             several => several.iter().map(String::as_str).collect(),
         };
-        given.into_iter().map(|url| url.trim_end_matches('/').to_owned()).collect()
+        let mut urls: Vec<String> =
+            given.into_iter().map(|url| url.trim_end_matches('/').to_owned()).collect();
+        let mut seen = BTreeSet::new();
+        urls.retain(|url| seen.insert(url.clone()));
+        urls
     }
 
     /// Name of the Secret with etcd's client certificate. An empty name means the default, as
@@ -86,6 +91,17 @@ impl MetadataBackupPolicySpec {
         let further =
             further.map(|(index, extra)| (format!("spec.extraHostPaths[{index}].path"), extra.path.as_str()));
         certificates.into_iter().chain(further)
+    }
+
+    /// Paths that differ only by a slash: the API server takes them for two.
+    fn repeated_paths(&self) -> Vec<Violation> {
+        let paths: Vec<&str> = self.extra_host_paths.iter().map(ExtraHostPath::path).collect();
+        let again = |index: &usize| paths[..*index].contains(&paths[*index]);
+        let repeated = (0..paths.len()).filter(again);
+        let field = |index| format!("spec.extraHostPaths[{index}].path");
+        repeated
+            .map(|index| Violation::new(field(index), format!("{:?} is given twice", paths[index])))
+            .collect()
     }
 
     fn endpoint_violations(&self) -> Vec<Violation> {
@@ -133,6 +149,13 @@ impl MetadataBackupPolicySpec {
             )
         });
         unknown.chain(label).collect()
+    }
+}
+
+impl ExtraHostPath {
+    /// Where it is on the node, without a slash at the end.
+    pub fn path(&self) -> &str {
+        self.path.trim_end_matches('/')
     }
 }
 
