@@ -58,12 +58,14 @@ struct Steps {
 impl Steps {
     fn all(&mut self, filter: Option<&str>) -> Result<()> {
         if filter.is_none() {
-            self.cargo("format", &["fmt", "--check"])?;
+            self.cargo("format", &["fmt", "--all", "--check"])?;
             self.cargo("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
             self.step("one TLS provider", Self::refuse_ring)?;
         }
         let unit = ["test", "--workspace", "--exclude", "kubedr-tests", "--"];
         self.cargo("unit tests", &[&unit[..], filter.as_slice()].concat())?;
+        // Before the cluster starts: one that only waits for a compiler is in the way.
+        self.cargo("compile node tests", &["test", "--package", "kubedr-tests", "--no-run"])?;
         let images = self.step("images", |_| image::build(false))?;
         // Whatever an interrupted run has left is not what these tests start from.
         self.step("old cluster down", |_| cluster::down(CLUSTER))?;
@@ -84,9 +86,6 @@ impl Steps {
     fn cargo(&mut self, name: &'static str, arguments: &[&str]) -> Result<()> {
         let mut cargo = self.toolchain.cargo();
         cargo.args(arguments);
-        if arguments.first() == Some(&"fmt") {
-            cargo.arg("--all");
-        }
         self.step(name, |steps| steps.run_interruptibly(&mut cargo))
     }
 
