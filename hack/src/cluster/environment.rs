@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use super::{Cluster, NODE, configuration, processes};
@@ -29,6 +29,8 @@ pub fn variables(cluster: &Cluster) -> Result<Vec<(&'static str, String)>> {
     let path = |name: &str| cluster.folder.join(name).display().to_string();
     let network = cluster.network;
     let process = processes::node_process(&cluster.folder)?;
+    let process =
+        process.with_context(|| format!("cluster {:?} has crashed: start it again", cluster.name))?;
     Ok(vec![
         ("KUBECONFIG", cluster.kubeconfig().display().to_string()),
         ("PATH", cluster.path()?),
@@ -41,7 +43,7 @@ pub fn variables(cluster: &Cluster) -> Result<Vec<(&'static str, String)>> {
         ("KUBEDR_CERTIFICATES", path("kubernetes/pki")),
         ("KUBEDR_NODE", NODE.to_owned()),
         ("KUBEDR_NODE_IP", network.node_ip()),
-        ("KUBEDR_NODE_PID", process.map(|process| process.to_string()).unwrap_or_default()),
+        ("KUBEDR_NODE_PID", process.to_string()),
         ("KUBEDR_MACHINE_IP", network.machine_ip()),
         ("KUBEDR_ETCD_ENDPOINT", format!("https://{}:2379", network.node_ip())),
         ("KUBEDR_S3_ENDPOINT", format!("http://{}:{S3_PORT}", network.node_ip())),

@@ -57,10 +57,20 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Starts the cluster; succeeds at once if it is running and healthy.
+    ///
+    /// What is left of one that crashed is removed first.
+    #[command(after_help = "Examples:
+  cargo xtask cluster up
+  cargo xtask cluster up --name tainted --taint")]
     Up(Options),
     /// Stops the cluster and removes everything that it left on this machine.
+    #[command(after_help = "Example:
+  cargo xtask cluster down --name other")]
     Down,
     /// Prints what a shell or a test needs to know about the cluster.
+    #[command(after_help = "Examples:
+  eval \"$(cargo xtask cluster env)\"
+  cargo xtask cluster env --output json")]
     Env {
         /// Lines for `eval`, or one JSON object.
         #[arg(short, long, value_enum, default_value_t = Format::Shell)]
@@ -180,7 +190,9 @@ impl Cluster {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let folders = self.programs.iter().cloned().chain(std::env::split_paths(&path));
         let system = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from);
-        let joined = std::env::join_paths(folders.chain(system))?;
+        let mut seen = std::collections::BTreeSet::new();
+        let joined =
+            std::env::join_paths(folders.chain(system).filter(|folder| seen.insert(folder.clone())))?;
         joined.into_string().ok().context("PATH is not text")
     }
 }
