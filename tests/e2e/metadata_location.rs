@@ -141,7 +141,7 @@ async fn a_pinned_repository_that_vanished_is_not_made_anew() {
         let pinned = kubedr.location_is("s3", READY).await?.status.unwrap_or_default().repository_id;
         std::fs::remove_dir_all(kubedr.bucket.folder())?;
         // Any change of the spec makes kubedr look again.
-        kubedr.patch::<BackupLocation>("s3", json!({ "spec": { "region": "eu-west-1" } })).await?;
+        kubedr.patch::<BackupLocation>("s3", json!({ "spec": { "bucketLookup": "Path" } })).await?;
         let location = kubedr.location_is("s3", ("False", "RepositoryGone")).await?;
         assert_eq!(location.status.unwrap_or_default().repository_id, pinned, "the id stays pinned");
         assert!(!kubedr.bucket.folder().exists(), "nothing was made in its place");

@@ -101,8 +101,8 @@ impl Retention {
     ///
     /// # Guarantees
     ///
-    /// The newest backup is always kept, whatever the numbers say. Held ones do
-    /// not take the place of others.
+    /// The newest backup is always kept, whatever the numbers say. A hold adds to
+    /// what the rules keep and takes nothing away from it.
     pub fn judge(&self, backups: &[Candidate]) -> Vec<Verdict> {
         let mut newest_first: Vec<usize> = (0..backups.len()).collect();
         newest_first.sort_by_key(|index| std::cmp::Reverse((backups[*index].time, *index)));
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_held_backup_stays_and_takes_nobodys_place() {
+    fn a_held_backup_stays_beside_what_the_rules_keep() {
         let mut backups = four_days();
         backups[0].held = Some("hold: audit".to_owned());
         let retention = Retention { last: 2, ..Retention::default() };
