@@ -78,7 +78,7 @@ impl Steps {
         let cluster = self.step("cluster up", |_| cluster::up(CLUSTER, &cluster::Options::default()))?;
         self.step("load images", |_| cluster::load(CLUSTER, images))?;
         let mut cargo = self.toolchain.cargo();
-        cargo.args(["test", "--package", "kubedr-tests", "--"]).args(filter);
+        cargo.args(["test", "--package", "kubedr-tests", "--no-fail-fast", "--"]).args(filter);
         cargo.envs(cluster::variables(&cluster)?);
         self.step("tests on a node", |steps| steps.run_interruptibly(&mut cargo))
     }
