@@ -1,15 +1,43 @@
 //! The S3 client of one repository.
-use jiff::Timestamp;
-use model::result::Failure;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use crate::Access;
+use aws_sdk_s3::{
+    Client,
+    config::{
+        ConfigBag, Intercept, RuntimeComponents, interceptors::BeforeDeserializationInterceptorContextRef,
+    },
+    error::{ProvideErrorMetadata, SdkError},
+    primitives::{DateTime, DateTimeFormat},
+    types::{BucketLocationConstraint, CreateBucketConfiguration},
+};
+use aws_smithy_runtime_api::{box_error::BoxError, client::orchestrator::HttpResponse};
+use jiff::Timestamp;
+use model::{Reason, Store, result::Failure};
+
+use crate::{
+    Access, Credentials, connection,
+    refusal::{Refusal, reason},
+};
 
 /// The bucket and folder of one repository.
-#[derive(Clone, Debug)]
-pub struct Bucket {}
+///
+/// # Guarantees
+///
+/// Every request has a deadline and is tried at most three times. Nothing is
+/// deleted but what [`Bucket::delete`] names.
+#[derive(Clone)]
+pub struct Bucket {
+    client: Client,
+    store: Arc<Store>,
+    credentials: Arc<Credentials>,
+}
 
-/// What of a repository is in the bucket's folder.
+/// What of a repository is in the bucket's folder. Locks do not count: they are no part of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "they are five findings that do not depend on each other")]
 pub struct Contents {
     /// The file without which nothing can be read.
     pub config: bool,
@@ -57,32 +85,280 @@ impl Contents {
 
 impl Bucket {
     /// A client; nothing is asked yet.
-    pub fn new(_access: &Access) -> Result<Self, Failure> {
-        todo!()
+    pub fn new(access: &Access) -> Result<Self, Failure> {
+        Ok(Self {
+            client: Client::from_conf(connection::config(access)?),
+            store: Arc::new(access.store.clone()),
+            credentials: Arc::new(access.credentials.clone()),
+        })
     }
 
     /// Makes the bucket if it is missing, and says whether it did.
+    ///
+    /// It is looked for by listing the repository's folder, not by `HeadBucket`:
+    /// that answer has no error code, and keys may be limited to one folder.
     pub async fn ensure(&self) -> Result<bool, Failure> {
-        todo!()
+        let probe =
+            self.client.list_objects_v2().bucket(&self.store.bucket).prefix(self.store.key("")).max_keys(1);
+        let Err(error) = probe.send().await else { return Ok(false) };
+        match error.code() {
+            Some("NoSuchBucket") => self.create().await,
+            Some("AccessDenied") => Err(self.denied("look into the bucket", &error).await),
+            _ => Err(self.failure("look into the bucket", &error)),
+        }
+    }
+
+    async fn create(&self) -> Result<bool, Failure> {
+        let region = self.store.region.as_str();
+        // us-east-1 is no constraint: AWS refuses its name here.
+        let place = (region != "us-east-1").then(|| {
+            let constraint = BucketLocationConstraint::from(region);
+            CreateBucketConfiguration::builder().location_constraint(constraint).build()
+        });
+        let request =
+            self.client.create_bucket().bucket(&self.store.bucket).set_create_bucket_configuration(place);
+        let Err(error) = request.send().await else { return Ok(true) };
+        match error.code() {
+            // Another pod made it between our two requests.
+            Some("BucketAlreadyOwnedByYou") => Ok(false),
+            Some("AccessDenied") => {
+                let failure = self.failure("make the bucket, which does not exist", &error);
+                Err(Failure { reason: Reason::BucketMissing, ..failure })
+            }
+            _ => Err(self.failure("make the bucket", &error)),
+        }
+    }
+
+    /// Tells a bucket of someone else from one that the keys have no right to.
+    async fn denied<E>(&self, step: &str, error: &SdkError<E, HttpResponse>) -> Failure
+    where
+        E: std::error::Error + ProvideErrorMetadata + 'static,
+    {
+        let failure = self.failure(step, error);
+        let Ok(answer) = self.client.list_buckets().send().await else { return failure };
+        if answer.buckets().iter().any(|bucket| bucket.name() == Some(&self.store.bucket)) {
+            return failure;
+        }
+        Failure { reason: Reason::BucketForbidden, ..failure }
     }
 
     /// Looks for the parts of a repository.
     pub async fn contents(&self) -> Result<Contents, Failure> {
-        todo!()
+        Ok(Contents {
+            // First a listing: the answer to a look at one file does not say why it was refused.
+            keys: self.holds("keys/").await?,
+            config: self.size("config").await?.is_some(),
+            data: self.holds("data/").await?,
+            index: self.holds("index/").await?,
+            snapshots: self.holds("snapshots/").await?,
+        })
+    }
+
+    async fn holds(&self, folder: &str) -> Result<bool, Failure> {
+        // More than one: consoles make an empty object that stands for the folder.
+        let request = self.client.list_objects_v2().bucket(&self.store.bucket).prefix(self.store.key(folder));
+        let answer = request.max_keys(5).send().await;
+        let answer = answer.map_err(|error| self.failure(&format!("list {folder:?}"), &error))?;
+        Ok(answer.contents().iter().any(|object| object.key().is_some_and(|key| !key.ends_with('/'))))
     }
 
     /// Lists a folder, page by page.
-    pub async fn list(&self, _folder: &str, _each: impl FnMut(Page)) -> Result<(), Failure> {
-        todo!()
+    pub async fn list(&self, folder: &str, mut each: impl FnMut(Page)) -> Result<(), Failure> {
+        let mut after = None;
+        loop {
+            let (page, next) = self.page(folder, after.as_deref()).await?;
+            each(page);
+            if next.is_none() {
+                return Ok(());
+            }
+            if next == after {
+                let message =
+                    self.message(&format!("list {folder:?}"), "its pages repeat", Reason::Unavailable);
+                return Err(Failure::new(Reason::Unavailable, message));
+            }
+            after = next;
+        }
+    }
+
+    async fn page(&self, folder: &str, after: Option<&str>) -> Result<(Page, Option<String>), Failure> {
+        let date = DateOfAnswer::default();
+        let request = self.client.list_objects_v2().bucket(&self.store.bucket).prefix(self.store.key(folder));
+        let request = request.set_continuation_token(after.map(str::to_owned));
+        let answer = request.customize().interceptor(date.clone()).send().await;
+        let answer = answer.map_err(|error| self.failure(&format!("list {folder:?}"), &error))?;
+        let objects = answer.contents().iter().filter_map(|object| self.object(object)).collect();
+        // A server that says "there is more" without a token would be asked the same for ever.
+        let next = answer.next_continuation_token().filter(|_| answer.is_truncated() == Some(true));
+        if answer.is_truncated() == Some(true) && next.is_none() {
+            let message = self.message(&format!("list {folder:?}"), "it ended early", Reason::Unavailable);
+            return Err(Failure::new(Reason::Unavailable, message));
+        }
+        Ok((Page { objects, answered: date.take() }, next.map(str::to_owned)))
+    }
+
+    fn object(&self, object: &aws_sdk_s3::types::Object) -> Option<Object> {
+        let name = object.key()?.strip_prefix(&self.store.key(""))?.to_owned();
+        let size = u64::try_from(object.size()?).ok()?;
+        let modified = object.last_modified().and_then(timestamp);
+        (!name.ends_with('/')).then_some(Object { name, size, modified })
+    }
+
+    /// Size of a file; none if it is not there.
+    pub async fn size(&self, name: &str) -> Result<Option<u64>, Failure> {
+        let request = self.client.head_object().bucket(&self.store.bucket).key(self.store.key(name));
+        match request.send().await {
+            Ok(answer) => Ok(answer.content_length().and_then(|length| u64::try_from(length).ok())),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(self.failure(&format!("look at {name:?}"), &error)),
+        }
     }
 
     /// Reads a whole file that is no larger than `most` bytes; none if it is not there.
-    pub async fn get(&self, _name: &str, _most: u64) -> Result<Option<Vec<u8>>, Failure> {
-        todo!()
+    pub async fn get(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>, Failure> {
+        self.read(name, None, most).await
+    }
+
+    /// Reads `length` bytes of a file from `offset` on; none if the file is not there.
+    pub async fn get_part(&self, name: &str, offset: u64, length: u64) -> Result<Option<Vec<u8>>, Failure> {
+        let last = offset.saturating_add(length).saturating_sub(1);
+        self.read(name, Some(format!("bytes={offset}-{last}")), length).await
+    }
+
+    async fn read(&self, name: &str, range: Option<String>, most: u64) -> Result<Option<Vec<u8>>, Failure> {
+        let step = format!("read {name:?}");
+        let request = self.client.get_object().bucket(&self.store.bucket).key(self.store.key(name));
+        let answer = match request.set_range(range).send().await {
+            Ok(answer) => answer,
+            Err(error) if is_absent(&error) => return Ok(None),
+            // The file is shorter than what it must hold.
+            Err(error) if error.code() == Some("InvalidRange") => return Ok(Some(Vec::new())),
+            Err(error) => return Err(self.failure(&step, &error)),
+        };
+        let reading = collect(answer.body, most);
+        let read = tokio::time::timeout(connection::BODY_DEADLINE, reading).await;
+        let read = read.unwrap_or_else(|_| Err((Reason::ConnectionRefused, "it took too long".to_owned())));
+        read.map(Some).map_err(|(reason, what)| Failure::new(reason, self.message(&step, &what, reason)))
     }
 
     /// Deletes one file; it is no error if it is gone already.
-    pub async fn delete(&self, _name: &str) -> Result<(), Failure> {
-        todo!()
+    pub async fn delete(&self, name: &str) -> Result<(), Failure> {
+        let request = self.client.delete_object().bucket(&self.store.bucket).key(self.store.key(name));
+        match request.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if is_absent(&error) => Ok(()),
+            Err(error) => Err(self.failure(&format!("delete {name:?}"), &error)),
+        }
+    }
+
+    fn failure<E>(&self, step: &str, error: &SdkError<E, HttpResponse>) -> Failure
+    where
+        E: std::error::Error + ProvideErrorMetadata + 'static,
+    {
+        let chain = model::chain(error);
+        let message = error.message().unwrap_or_default();
+        let Some(status) = error.raw_response().map(|answer| answer.status().as_u16()) else {
+            let reason = reason(Refusal::Unreached { chain: &chain });
+            return Failure::new(reason, self.message(step, &chain, reason));
+        };
+        let reason = reason(Refusal::Answered { status, code: error.code(), message });
+        let what = format!("{} ({status}) {message}", error.code().unwrap_or("no error code"));
+        let failure = Failure::new(reason, self.message(step, &what, reason));
+        if reason == Reason::InvalidSpec { failure.at(field(error.code())) } else { failure }
+    }
+
+    /// What was found and what to do, without a secret.
+    fn message(&self, step: &str, what: &str, reason: Reason) -> String {
+        let Store { url, bucket, .. } = self.store.as_ref();
+        let what = self.credentials.scrub(what.trim().trim_end_matches('.'));
+        let what: String = what.chars().take(600).collect();
+        format!("failed to {step} in bucket {bucket:?} at {url}: {what}. {}", reason.advice())
+    }
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Bucket").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+/// The field that a server's refusal of the request itself is about.
+fn field(code: Option<&str>) -> &'static str {
+    match code {
+        Some("InvalidBucketName") => "spec.bucketName",
+        Some(_) => "spec.region",
+        None => "spec.url",
+    }
+}
+
+fn is_absent<E>(error: &SdkError<E, HttpResponse>) -> bool
+where
+    E: ProvideErrorMetadata,
+{
+    let status = error.raw_response().map(|answer| answer.status().as_u16());
+    // The answer to HEAD has no body, so no code.
+    status == Some(404) && error.code() != Some("NoSuchBucket")
+}
+
+async fn collect(
+    mut body: aws_sdk_s3::primitives::ByteStream,
+    most: u64,
+) -> Result<Vec<u8>, (Reason, String)> {
+    let mut read = Vec::new();
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.map_err(|error| (Reason::ConnectionRefused, model::chain(&error)))?;
+        if (read.len() + chunk.len()) as u64 > most {
+            return Err((Reason::RepositoryDamaged, format!("it is larger than {most} bytes")));
+        }
+        read.extend_from_slice(&chunk);
+    }
+    Ok(read)
+}
+
+fn timestamp(time: &DateTime) -> Option<Timestamp> {
+    let nanoseconds = i32::try_from(time.subsec_nanos()).ok()?;
+    Timestamp::new(time.secs(), nanoseconds).ok()
+}
+
+/// Catches the `Date` of an answer: the server's clock, the only one that locks are judged by.
+#[derive(Clone, Debug, Default)]
+struct DateOfAnswer(Arc<Mutex<Option<Timestamp>>>);
+
+impl DateOfAnswer {
+    fn take(&self) -> Option<Timestamp> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+#[aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint]
+impl Intercept for DateOfAnswer {
+    fn name(&self) -> &'static str {
+        "DateOfAnswer"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let date = context.response().headers().get("date");
+        let date = date.and_then(|date| DateTime::from_str(date, DateTimeFormat::HttpDate).ok());
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = date.as_ref().and_then(timestamp);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_without_a_config_are_a_half_made_repository() {
+        let nothing = Contents::default();
+        assert!(nothing.is_empty() && !nothing.is_half_made());
+        let half = Contents { data: true, ..nothing };
+        assert!(!half.is_empty() && half.is_half_made());
+        let whole = Contents { config: true, ..half };
+        assert!(!whole.is_empty() && !whole.is_half_made());
     }
 }

@@ -11,12 +11,18 @@
 //! The one thing that is deleted here is a lock whose owner died.
 mod access;
 mod bucket;
+mod connection;
+mod format;
 mod locks;
 mod presence;
+mod process;
+mod refusal;
 mod restic;
+mod verdict;
 
 pub use access::{Access, Credentials};
 pub use bucket::{Bucket, Contents, Object, Page};
 pub use locks::{Lock, remove_stale_locks};
 pub use presence::{Opened, Presence, attach};
-pub use restic::{FilesBackup, Restic, Snapshot, SnapshotSummary, Stop, StreamBackup, Summary};
+pub use process::Stop;
+pub use restic::{FilesBackup, Listing, Restic, Snapshot, SnapshotSummary, StreamBackup, Summary};

@@ -1,19 +1,54 @@
-//! restic as a child process.
-use std::path::{Path, PathBuf};
+//! restic's verbs, as far as an agent needs them.
+//!
+//! ```text
+//! request ─▶ arguments (no secret) ─▶ process: environment (secrets) ─▶ JSON lines or verdict
+//! ```
+use std::{
+    ffi::OsString,
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+};
 
 use jiff::Timestamp;
-use model::{Reason, SnapshotId, result::Failure};
+use model::{BucketLookup, Reason, SnapshotId, result::Failure};
 use serde::Deserialize;
-use tokio::sync::watch;
+use tokio::process::Command;
+use zeroize::Zeroizing;
 
-use crate::Access;
+use crate::{
+    Access, Stop, connection,
+    process::{self, Ended, Keep},
+    verdict::{self, Exit},
+};
 
-/// Becomes a reason when restic is to stop; the failure then has that reason.
-pub type Stop = watch::Receiver<Option<Reason>>;
+/// Oldest restic that ends with an exit code of its own for what matters here.
+const OLDEST: (u32, u32) = (0, 17);
+
+/// How long restic waits for a lock that others hold.
+const RETRY_LOCK: &str = "--retry-lock=5m";
+
+/// Variables that restic shares with us; everything else it gets from here alone.
+const INHERITED: [&str; 2] = ["PATH", "GOMEMLIMIT"];
+
+/// A summary or an id among progress messages.
+const MESSAGE: Keep = Keep { wanted: is_message, line: 1 << 20, total: 1 << 20 };
+/// One document.
+const DOCUMENT: Keep = Keep { wanted: |_| true, line: 64 << 20, total: 64 << 20 };
 
 /// Runs restic for one repository.
+///
+/// # Guarantees
+///
+/// No secret is in its arguments. Whatever it says passes a filter that takes
+/// the secrets out before it becomes a message or a line of the log. It never
+/// reads from a terminal.
 #[derive(Clone, Debug)]
-pub struct Restic {}
+pub struct Restic {
+    access: Access,
+    program: PathBuf,
+    work: PathBuf,
+    stop: Option<Stop>,
+}
 
 /// A backup of what a program writes to its standard output.
 #[derive(Clone, Debug)]
@@ -82,6 +117,15 @@ pub struct Snapshot {
     pub summary: Option<SnapshotSummary>,
 }
 
+/// What is in the repository.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Listing {
+    /// Snapshots that can be read.
+    pub snapshots: Vec<Snapshot>,
+    /// Ids of those that cannot; the last 40 or so.
+    pub unreadable: Vec<String>,
+}
+
 /// Figures of a stored snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct SnapshotSummary {
@@ -98,50 +142,296 @@ pub struct SnapshotSummary {
 }
 
 impl Restic {
-    /// Runs the `restic` of `PATH`, with its cache and home in the folder `work`.
-    pub fn new(_access: &Access, _work: &Path) -> Self {
-        todo!()
+    /// Runs the `restic` of `PATH`, with its cache, home and temporary files in the folder `work`.
+    pub fn new(access: &Access, work: &Path) -> Self {
+        Self { access: access.clone(), program: PathBuf::from("restic"), work: work.to_owned(), stop: None }
     }
 
     /// Runs this program instead.
     #[must_use]
-    pub fn program(self, _program: PathBuf) -> Self {
-        todo!()
+    pub fn program(mut self, program: PathBuf) -> Self {
+        self.program = program;
+        self
     }
 
     /// Stops restic, so that it removes its lock, as soon as `stop` holds a reason.
+    ///
+    /// The failure has that reason. Where restic hangs it is killed after 30 s.
     #[must_use]
-    pub fn stopped_by(self, _stop: Stop) -> Self {
-        todo!()
+    pub fn stopped_by(mut self, stop: Stop) -> Self {
+        self.stop = Some(stop);
+        self
     }
 
     /// restic's version; `ImageBroken` if it is missing or too old.
     pub async fn version(&self) -> Result<String, Failure> {
-        todo!()
+        let output = self.run("version", vec!["version".into(), "--json".into()], DOCUMENT).await?;
+        let text = String::from_utf8_lossy(&output).into_owned();
+        let version = version(&text).ok_or_else(|| {
+            let text: String = text.chars().take(100).collect();
+            Failure::new(
+                Reason::ImageBroken,
+                format!("{} is no restic: it calls itself {text:?}", self.program.display()),
+            )
+        })?;
+        if !is_new_enough(&version) {
+            let message =
+                format!("restic {version} is too old, at least {}.{} is needed", OLDEST.0, OLDEST.1);
+            return Err(Failure::new(Reason::ImageBroken, message));
+        }
+        Ok(version)
     }
 
     /// Makes the repository and returns the id of its config.
+    ///
+    /// Only where [`Bucket::contents`](crate::Bucket::contents) found nothing:
+    /// restic itself does not see the remains of an older repository.
     pub async fn init(&self) -> Result<SnapshotId, Failure> {
-        todo!()
+        #[derive(Deserialize)]
+        struct Initialized {
+            id: SnapshotId,
+        }
+        let arguments = ["init", "--json", "--repository-version=2"].map(OsString::from).to_vec();
+        let output = self.run("init", arguments, MESSAGE).await?;
+        parse::<Initialized>("init", last_line(&output)).map(|initialized| initialized.id)
+    }
+
+    /// The repository's master key, as restic prints it.
+    pub(crate) async fn master_key(&self) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        // Without a lock: nothing is written, and a lock that others hold must not stop a look.
+        let arguments = ["cat", "masterkey", "--no-lock", "--json"].map(OsString::from).to_vec();
+        self.run("cat", arguments, DOCUMENT).await
     }
 
     /// Backs up the standard output of a program; nothing is stored unless it exits with 0.
-    pub async fn backup_stream(&self, _request: StreamBackup<'_>) -> Result<Summary, Failure> {
-        todo!()
+    ///
+    /// # Errors
+    ///
+    /// `SnapshotTruncated` where the program failed. What it wrote to its
+    /// standard error is in the message.
+    pub async fn backup_stream(&self, request: StreamBackup<'_>) -> Result<Summary, Failure> {
+        self.backup(stream_arguments(&request)).await
     }
 
     /// Backs up files and folders.
-    pub async fn backup_files(&self, _request: FilesBackup<'_>) -> Result<Summary, Failure> {
-        todo!()
+    pub async fn backup_files(&self, request: FilesBackup<'_>) -> Result<Summary, Failure> {
+        self.backup(files_arguments(&request)).await
     }
 
-    /// Lists every snapshot.
+    async fn backup(&self, arguments: Vec<OsString>) -> Result<Summary, Failure> {
+        let ended = self.end("backup", arguments, MESSAGE).await?;
+        let summary = parse::<Summary>("backup", last_line(&ended.output));
+        match self.judge("backup", &ended) {
+            Ok(()) => summary,
+            Err(failure) => {
+                // Exit code 3: a snapshot was made, but not of everything. It
+                // must not be taken for a backup.
+                if let Ok(Summary { snapshot_id, .. }) = summary {
+                    tracing::warn!(snapshot = snapshot_id.as_str(), "forgetting an incomplete snapshot");
+                    self.forget(&[snapshot_id]).await.map_err(|error| also(&failure, &error))?;
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// Lists every snapshot, or fails: the list is never shorter than the truth.
     pub async fn snapshots(&self) -> Result<Vec<Snapshot>, Failure> {
-        todo!()
+        let Listing { snapshots, unreadable } = self.listing().await?;
+        if unreadable.is_empty() {
+            return Ok(snapshots);
+        }
+        let message = format!("these snapshots cannot be read: {}", unreadable.join(", "));
+        Err(Failure::new(Reason::SyncIncomplete, message))
+    }
+
+    /// Lists the snapshots that can be read, and names those that cannot.
+    ///
+    /// Without a lock, so that a running prune cannot hide what is there.
+    pub async fn listing(&self) -> Result<Listing, Failure> {
+        let arguments = ["snapshots", "--json", "--no-lock"].map(OsString::from).to_vec();
+        let ended = self.end("snapshots", arguments, DOCUMENT).await?;
+        self.judge("snapshots", &ended)?;
+        let snapshots = parse("snapshots", &ended.output)?;
+        // restic leaves them out and calls it a success.
+        Ok(Listing { snapshots, unreadable: verdict::ignored(&ended.last_words) })
     }
 
     /// Forgets snapshots by their full ids; it is no error if one is gone already.
-    pub async fn forget(&self, _ids: &[SnapshotId]) -> Result<(), Failure> {
-        todo!()
+    ///
+    /// # Guarantees
+    ///
+    /// After `Ok` none of them is in the repository: restic calls it a success
+    /// when it could not read a snapshot, so the listing is asked afterwards.
+    pub async fn forget(&self, ids: &[SnapshotId]) -> Result<(), Failure> {
+        if ids.is_empty() {
+            // Without ids restic would apply a policy to all of them.
+            return Ok(());
+        }
+        self.run("forget", forget_arguments(ids), MESSAGE).await?;
+        let Listing { snapshots, unreadable } = self.listing().await?;
+        let readable = snapshots.iter().map(|snapshot| snapshot.id.as_str());
+        let left = readable.chain(unreadable.iter().map(String::as_str));
+        let left: Vec<_> = left.filter(|left| ids.iter().any(|id| id.as_str() == *left)).collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        let message = format!("restic forget succeeded, but these are still there: {}", left.join(", "));
+        Err(Failure::new(Reason::Unavailable, message))
+    }
+
+    async fn run(
+        &self,
+        verb: &str,
+        arguments: Vec<OsString>,
+        keep: Keep,
+    ) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        let ended = self.end(verb, arguments, keep).await?;
+        self.judge(verb, &ended).map(|()| ended.output)
+    }
+
+    async fn end(&self, verb: &str, arguments: Vec<OsString>, keep: Keep) -> Result<Ended, Failure> {
+        let log = |line: &str| tracing::warn!(verb, "restic: {}", self.access.credentials.scrub(line));
+        process::run(self.command(arguments), keep, self.stop.clone(), log).await.map_err(|error| {
+            Failure::new(Reason::ImageBroken, format!("failed to start {}: {error}", self.program.display()))
+        })
+    }
+
+    fn judge(&self, verb: &str, ended: &Ended) -> Result<(), Failure> {
+        if let Some(reason) = ended.stopped {
+            return Err(self.failure(reason, &format!("restic {verb} was stopped"), ended));
+        }
+        if !ended.status.success() {
+            let exit = ended
+                .status
+                .code()
+                .map_or_else(|| Exit::Signal(ended.status.signal().unwrap_or_default()), Exit::Code);
+            let reason = verdict::reason(exit, &ended.last_words);
+            return Err(self.failure(reason, &format!("restic {verb} failed ({})", ended.status), ended));
+        }
+        if ended.overflowed {
+            return Err(Failure::new(
+                Reason::Bug,
+                format!("restic {verb} printed more than can be believed"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn failure(&self, reason: Reason, what: &str, ended: &Ended) -> Failure {
+        let said = self.access.credentials.scrub(&verdict::said(&ended.last_words));
+        let said: String = said.chars().take(800).collect();
+        let repository = self.access.store.repository();
+        Failure::new(reason, format!("{what} at {repository}: {said}. {}", reason.advice()))
+    }
+
+    fn command(&self, arguments: Vec<OsString>) -> Command {
+        let Access { store, credentials, ca_file } = &self.access;
+        let mut command = Command::new(&self.program);
+        command.args(["-o", lookup(&self.access)]).args(arguments).env_clear();
+        let inherited = INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+        command.envs(inherited);
+        command
+            .env("RESTIC_REPOSITORY", store.repository())
+            .env("RESTIC_PASSWORD_FILE", credentials.password_file())
+            .env("AWS_ACCESS_KEY_ID", credentials.access_key.expose())
+            .env("AWS_SECRET_ACCESS_KEY", credentials.secret_key.expose())
+            .env("AWS_DEFAULT_REGION", &store.region)
+            .env("RESTIC_CACHE_DIR", self.work.join("cache"))
+            .env("RESTIC_PROGRESS_FPS", "0.02")
+            .env("HOME", &self.work)
+            .env("TMPDIR", &self.work);
+        // Not --cacert: that replaces the public authorities, this adds to them
+        // (Go reads the folder /etc/ssl/certs beside it).
+        if let Some(file) = ca_file {
+            command.env("SSL_CERT_FILE", file);
+        }
+        command
     }
 }
+
+fn lookup(access: &Access) -> &'static str {
+    match access.store.lookup {
+        _ if connection::is_path_style(&access.store) => "s3.bucket-lookup=path",
+        BucketLookup::Dns => "s3.bucket-lookup=dns",
+        // AWS: restic knows which names cannot be a host's.
+        BucketLookup::Auto | BucketLookup::Path => "s3.bucket-lookup=auto",
+    }
+}
+
+fn stream_arguments(request: &StreamBackup<'_>) -> Vec<OsString> {
+    let mut arguments = backup_arguments(request.host, request.tags);
+    arguments.push(format!("--stdin-filename={}", request.file).into());
+    arguments.extend(["--stdin-from-command", "--"].map(OsString::from));
+    arguments.extend(request.command.iter().map(OsString::from));
+    arguments
+}
+
+fn files_arguments(request: &FilesBackup<'_>) -> Vec<OsString> {
+    let mut arguments = backup_arguments(request.host, request.tags);
+    arguments.push("--".into());
+    arguments.extend(request.paths.iter().map(OsString::from));
+    arguments
+}
+
+fn backup_arguments(host: &str, tags: &[String]) -> Vec<OsString> {
+    let mut arguments = ["backup", "--json", RETRY_LOCK].map(OsString::from).to_vec();
+    arguments.push(format!("--host={host}").into());
+    arguments.extend(tags.iter().map(|tag| OsString::from(format!("--tag={tag}"))));
+    arguments
+}
+
+fn forget_arguments(ids: &[SnapshotId]) -> Vec<OsString> {
+    let mut arguments = ["forget", "--json", RETRY_LOCK].map(OsString::from).to_vec();
+    arguments.extend(ids.iter().map(|id| OsString::from(id.as_str())));
+    arguments
+}
+
+fn is_message(line: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Typed {
+        message_type: String,
+    }
+    let kind = serde_json::from_slice::<Typed>(line).map(|typed| typed.message_type);
+    kind.is_ok_and(|kind| kind == "summary" || kind == "initialized")
+}
+
+fn last_line(output: &[u8]) -> &[u8] {
+    let mut lines = output.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.next_back().unwrap_or_default()
+}
+
+fn parse<T: for<'a> Deserialize<'a>>(verb: &str, json: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(json).map_err(|error| {
+        Failure::new(
+            Reason::ImageBroken,
+            format!("restic {verb} answered what this version does not know: {error}"),
+        )
+    })
+}
+
+/// The version in restic's answer: JSON since 0.17, else a sentence.
+fn version(text: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: String,
+    }
+    if let Ok(Version { version }) = serde_json::from_str(text) {
+        return Some(version);
+    }
+    text.strip_prefix("restic ")?.split_whitespace().next().map(str::to_owned)
+}
+
+fn is_new_enough(version: &str) -> bool {
+    let mut numbers = version.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default()) >= OLDEST
+}
+
+fn also(failure: &Failure, error: &Failure) -> Failure {
+    let message =
+        format!("{}; and the incomplete snapshot could not be forgotten: {}", failure.message, error.message);
+    Failure { message, ..failure.clone() }
+}
+
+#[cfg(test)]
+mod tests;
