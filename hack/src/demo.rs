@@ -71,7 +71,11 @@ struct Demo {
 impl Demo {
     fn new(cluster: &Cluster) -> Result<Self> {
         let folder = cluster.folder.join("demo");
-        DirBuilder::new().recursive(true).mode(0o700).create(&folder).context("cannot make the demo's folder")?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
+            .context("cannot make the demo's folder")?;
         Ok(Self { environment: cluster::variables(cluster)?, folder })
     }
 
@@ -124,7 +128,8 @@ impl Demo {
     }
 
     fn make_secret(&self, name: &str, files: &[(&str, PathBuf)]) -> Result<()> {
-        let mut create = self.kubectl(&["create", "secret", "generic", name, "--dry-run=client", "-o", "json"]);
+        let mut create =
+            self.kubectl(&["create", "secret", "generic", name, "--dry-run=client", "-o", "json"]);
         create.args(files.iter().map(|(key, path)| format!("--from-file={key}={}", path.display())));
         let secret = command::output(&mut create)?;
         self.apply(&secret)
@@ -153,7 +158,13 @@ impl Demo {
         self.wait_for("the policy to be in force", &["get", "metadatabackuppolicy", POLICY], is_ready)?;
         say("Asking for a backup now, outside the schedule");
         let run_now = "kubedr.catalogicsoftware.com/run-now=demo";
-        command::run_visibly(&mut self.kubectl(&["annotate", "--overwrite", "metadatabackuppolicy", POLICY, run_now]))?;
+        command::run_visibly(&mut self.kubectl(&[
+            "annotate",
+            "--overwrite",
+            "metadatabackuppolicy",
+            POLICY,
+            run_now,
+        ]))?;
         let policy = self.wait_for("the backup", &["get", "metadatabackuppolicy", POLICY], |policy| {
             policy["status"]["mbrName"].is_string() || policy["status"]["backupStatus"] == "Failed"
         })?;
@@ -176,12 +187,19 @@ impl Demo {
 
     fn restore(&self, record: &Value) -> Result<()> {
         let target = self.folder.join("restored");
-        say(&format!("Restoring both snapshots of the backup: restic restore … --target {}", target.display()));
+        say(&format!(
+            "Restoring both snapshots of the backup: restic restore … --target {}",
+            target.display()
+        ));
         for field in ["snapshotIdFull", "filesSnapshotIdFull"] {
-            let id = record["status"][field].as_str().with_context(|| format!("the record has no status.{field}"))?;
+            let id = record["status"][field]
+                .as_str()
+                .with_context(|| format!("the record has no status.{field}"))?;
             command::run_visibly(self.restic()?.args(["restore", id, "--target"]).arg(&target))?;
         }
-        command::run_visibly(Command::new("ls").arg("-l").arg(target.join("data")).arg(target.join("data/certificates")))?;
+        command::run_visibly(
+            Command::new("ls").arg("-l").arg(target.join("data")).arg(target.join("data/certificates")),
+        )?;
         say("What etcd's own tool says of the snapshot: etcdutl snapshot status");
         let mut etcdutl = self.program("etcdutl");
         etcdutl.args(["snapshot", "status", "-w", "table"]).arg(target.join("data/etcd-snapshot.db"));
@@ -283,12 +301,16 @@ impl Demo {
 
 fn is_ready(object: &Value) -> bool {
     let conditions = object["status"]["conditions"].as_array();
-    conditions.into_iter().flatten().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
 fn write_private(path: &Path, text: &str) -> Result<()> {
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-    file.and_then(|mut file| file.write_all(text.as_bytes())).with_context(|| format!("cannot write {}", path.display()))
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]
@@ -297,7 +319,8 @@ mod tests {
 
     #[test]
     fn readiness_is_the_condition_of_that_name() {
-        let with = |status: &str| json!({ "status": { "conditions": [{ "type": "Ready", "status": status }] } });
+        let with =
+            |status: &str| json!({ "status": { "conditions": [{ "type": "Ready", "status": status }] } });
         assert!(is_ready(&with("True")));
         assert!(!is_ready(&with("False")));
         assert!(!is_ready(&json!({})));

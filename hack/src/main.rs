@@ -5,6 +5,7 @@
 mod cache;
 mod cluster;
 mod command;
+mod demo;
 mod generate;
 mod image;
 mod packages;
@@ -31,6 +32,8 @@ enum Command {
     Image(image::Arguments),
     /// Checks everything: format, lints, unit tests, and tests on a real node.
     Test(test::Arguments),
+    /// Shows a backup and its way back on a cluster of its own, from nothing.
+    Demo(demo::Arguments),
     /// Writes the generated part of `config/`.
     Generate(generate::Arguments),
 }
@@ -50,6 +53,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Cluster(arguments) => cluster::run(arguments),
         Command::Image(arguments) => image::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
     }
 }

@@ -72,13 +72,6 @@ impl Cluster {
         Program::new(name)
     }
 
-    /// A program in the node's own namespaces, where its files are mounted.
-    pub fn on_node(&self, command: &[&str]) -> Program {
-        let xtask = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-        let arguments = ["xtask", "cluster", "exec", "--name", &self.name, "--"];
-        Program::new(xtask).args(arguments).args(command)
-    }
-
     /// A bucket of the cluster's S3 server that nothing has made yet.
     pub fn bucket(&self, name: &str) -> Bucket {
         Bucket {
