@@ -1,2 +1,102 @@
-//! To be written.
-fn main() {}
+//! The agent: does one thing in one pod, says how it ended, and exits.
+//!
+//! ```text
+//! environment ─▶ Config ─▶ init | backup | forget ─▶ result ─▶ termination message, standard output
+//!                              │
+//!                              └▶ restic ─▶ agent stream ─▶ etcd
+//! ```
+//!
+//! In the cluster it is the only program that touches object storage or etcd.
+//! It needs neither the API server nor kubedr's operator to finish.
+mod arguments;
+mod backup;
+mod config;
+mod forget;
+mod handover;
+mod init;
+mod report;
+mod repository_access;
+mod run;
+mod secrets;
+mod stream;
+
+use std::process::ExitCode;
+
+use arguments::{Arguments, LogFormat, Verb};
+use clap::Parser;
+use config::{Environment, Mounts};
+use jiff::Timestamp;
+use run::Run;
+use tracing_subscriber::EnvFilter;
+
+/// What sysexits.h calls a wrong usage; clap's own 2 would ask for another pod.
+const USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
+    let environment = Environment::of_process();
+    log_to_stderr(arguments.log_format, &environment.log_filter());
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        tracing::warn!("a TLS provider was already there");
+    }
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let code = runtime.block_on(dispatch(arguments, &environment));
+            // A thread that hangs in a read of a dead disk must not hold the exit.
+            runtime.shutdown_background();
+            code
+        }
+        Err(error) => {
+            tracing::error!(%error, "failed to start");
+            ExitCode::from(model::Reason::Bug.exit_code())
+        }
+    }
+}
+
+async fn dispatch(arguments: Arguments, environment: &Environment) -> ExitCode {
+    let Arguments { result_file, root, verb, .. } = arguments;
+    let mounts = Mounts::new(root);
+    let report = report::Report::new(result_file);
+    match verb {
+        Verb::Init => {
+            let config = environment.init(mounts);
+            let run = Run::start(environment.deadline(), now);
+            report.conclude("init", &run, config.map(|config| init::init(config, run.clone()))).await
+        }
+        Verb::Backup => {
+            let config = environment.backup(mounts);
+            let run = Run::start(environment.deadline(), now);
+            report.conclude("backup", &run, config.map(|config| backup::backup(config, run.clone()))).await
+        }
+        Verb::Forget => {
+            let config = environment.forget(mounts);
+            let run = Run::start(environment.deadline(), now);
+            report.conclude("forget", &run, config.map(|config| forget::forget(config, run.clone()))).await
+        }
+        Verb::Stream(request) => stream::stream(&request, &mounts).await,
+    }
+}
+
+/// The one place where the clock is read; everything below is told.
+#[expect(clippy::disallowed_methods, reason = "the composition root: decisions get `now` from here")]
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+fn usage(error: &clap::Error) -> ExitCode {
+    _ = error.print();
+    if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
+}
+
+/// Standard output is for the result, and for the stream.
+fn log_to_stderr(format: LogFormat, filter: &str) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_env_filter(filter);
+    match format {
+        LogFormat::Text => log.with_target(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}

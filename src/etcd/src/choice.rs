@@ -3,6 +3,8 @@ use std::collections::BTreeSet;
 
 use model::{Reason, lineage::Position, result::Failure};
 
+use crate::Hash;
+
 /// How far a member may be behind the newest one and still count as up to date.
 ///
 /// Members are asked one after another while writes go on, so those that are
@@ -77,6 +79,22 @@ pub fn choose(answers: &[Answer]) -> Result<Choice, Failure> {
         if led.is_empty() { (newest(&sound), Some(Reason::NoQuorum)) } else { (least_harmed(&led), None) };
     best.map(|best| best.into_choice(suspect))
         .ok_or_else(|| Failure::new(Reason::Bug, "no member was left to choose from"))
+}
+
+/// Whether members that hold the same history hold the same data.
+///
+/// Only those are compared that compacted at the same revision: the hash does
+/// not cover what is older.
+pub fn agree(hashes: &[(String, Hash)]) -> Result<(), Failure> {
+    for (index, (endpoint, hash)) in hashes.iter().enumerate() {
+        let comparable = |(_, other): &&(String, Hash)| other.compact_revision == hash.compact_revision;
+        let other = hashes[..index].iter().filter(comparable).find(|(_, other)| other.hash != hash.hash);
+        if let Some((other, _)) = other {
+            let message = format!("{endpoint} and {other} hold different data at the same revision");
+            return Err(Failure::new(Reason::HashMismatch, message));
+        }
+    }
+    Ok(())
 }
 
 #[derive(Clone, Copy)]
@@ -246,6 +264,21 @@ mod tests {
     #[case::two_clusters(&[member(1, 9), stranger(member(2, 9))], Reason::InvalidSpec)]
     fn refuses(#[case] answers: &[Answer], #[case] reason: Reason) {
         assert_eq!(choose(answers).expect_err("no member is fit").reason, reason);
+    }
+
+    #[rstest]
+    #[case::nothing_to_compare(&[], true)]
+    #[case::alone(&[(1, 5)], true)]
+    #[case::equal(&[(1, 5), (1, 5), (1, 5)], true)]
+    #[case::different(&[(1, 5), (1, 5), (2, 5)], false)]
+    #[case::compacted_elsewhere(&[(1, 5), (2, 6)], true)]
+    #[case::different_beyond_another(&[(1, 5), (2, 6), (3, 5)], false)]
+    fn members_agree(#[case] hashes: &[(u32, i64)], #[case] expected: bool) {
+        let named = |(index, (hash, compact_revision)): (usize, &(u32, i64))| {
+            (format!("https://{index}"), Hash { hash: *hash, compact_revision: *compact_revision })
+        };
+        let hashes: Vec<_> = hashes.iter().enumerate().map(named).collect();
+        assert_eq!(agree(&hashes).is_ok(), expected);
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod error;
 mod message;
 mod survey;
 
-pub use choice::{Answer, Choice, Member, choose};
+pub use choice::{Answer, Choice, Member, agree, choose};
 pub use client::{Chunk, Client, Credentials, Hash, Snapshot};
 pub use error::Error;
 pub use survey::survey;

@@ -31,7 +31,7 @@ pub fn walk(roots: &[PathBuf], most: usize) -> Result<Vec<Entry>, Failure> {
         if metadata.is_dir() {
             pending.append(&mut children(&path)?);
         } else {
-            entries.push(entry(&path, metadata).map_err(|error| unreadable(&path, &error))?);
+            entries.push(entry(&path, &metadata).map_err(|error| unreadable(&path, &error))?);
         }
         if seen + pending.len() > most {
             return Err(too_many(roots, most));
@@ -46,13 +46,13 @@ fn children(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     listed.map_err(|error| unreadable(folder, &error))
 }
 
-fn entry(path: &Path, metadata: Metadata) -> io::Result<Entry> {
+fn entry(path: &Path, metadata: &Metadata) -> io::Result<Entry> {
     if metadata.is_symlink() {
         let target = fs::read_link(path)?;
-        return Ok(Entry { link: Some(target.to_string_lossy().into_owned()), ..described(path, &metadata) });
+        return Ok(Entry { link: Some(target.to_string_lossy().into_owned()), ..described(path, metadata) });
     }
     if !metadata.is_file() {
-        return Ok(described(path, &metadata));
+        return Ok(described(path, metadata));
     }
     // It may have been replaced by a link or a pipe since: neither must be followed or waited for.
     let mut file =

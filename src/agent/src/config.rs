@@ -1,0 +1,323 @@
+//! The environment, read once and checked: the only place that looks at it.
+use std::{
+    fmt::Display,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use model::{
+    Reason, SnapshotId, Store,
+    environment::{self, ForgetList},
+    result::Failure,
+};
+use serde::de::DeserializeOwned;
+
+/// The deadline of a Job that sets none.
+const DEADLINE: Duration = Duration::from_hours(1);
+/// Share of the deadline that the agent takes for its work; the rest is for ending well.
+const SHARE: f64 = 0.9;
+
+/// What `init` needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InitConfig {
+    /// Where the repository is.
+    pub place: Place,
+    /// The repository that was there at first success.
+    pub pinned: Option<SnapshotId>,
+    /// The repository that an administrator allowed to be replaced.
+    pub replace: Option<SnapshotId>,
+}
+
+/// What `backup` needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupConfig {
+    /// Where the repository is.
+    pub place: Place,
+    /// The repository that must be there.
+    pub pinned: SnapshotId,
+    /// uid of the namespace `kube-system`.
+    pub cluster_uid: String,
+    /// Host name of the snapshots.
+    pub host: String,
+    /// Node that the pod runs on.
+    pub node: String,
+    /// `<namespace>/<name>` of the policy.
+    pub policy: String,
+    /// etcd's client URLs.
+    pub endpoints: Vec<String>,
+    /// `spec.certsDir`.
+    pub certs_dir: Option<String>,
+    /// `spec.extraHostPaths`.
+    pub extra_host_paths: Vec<String>,
+    /// Bytes per second.
+    pub max_rate: Option<u64>,
+    /// The whole Job's deadline.
+    pub deadline: Duration,
+}
+
+/// What `forget` needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForgetConfig {
+    /// Where the repository is.
+    pub place: Place,
+    /// The repository that must be there.
+    pub pinned: SnapshotId,
+    /// `<namespace>/<name>` of the policy whose backups go.
+    pub policy: String,
+    /// What goes and what stays.
+    pub list: ForgetList,
+}
+
+/// Where a repository is and where what opens it is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Server, bucket and folder.
+    pub store: Store,
+    /// A private certificate authority.
+    pub ca_file: Option<PathBuf>,
+    /// The pod's folders.
+    pub mounts: Mounts,
+}
+
+/// The pod's folders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mounts {
+    root: PathBuf,
+}
+
+impl Mounts {
+    /// The folders of a pod whose root is at `root`.
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// Where an absolute path of the pod is.
+    pub fn at(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// The root itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The Secret of the repository.
+    pub fn credentials(&self) -> PathBuf {
+        self.at(environment::CREDENTIALS_MOUNT)
+    }
+
+    /// The Secret of etcd's client.
+    pub fn etcd_credentials(&self) -> PathBuf {
+        self.at(environment::ETCD_CREDENTIALS_MOUNT)
+    }
+
+    /// The one writable folder.
+    pub fn work(&self) -> PathBuf {
+        self.at(environment::WORK_MOUNT)
+    }
+}
+
+/// The variables of a process.
+pub struct Environment {
+    lookup: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
+}
+
+impl Environment {
+    /// Those of this process.
+    pub fn of_process() -> Self {
+        Self { lookup: Box::new(|name| std::env::var(name).ok()) }
+    }
+
+    /// How much is logged.
+    pub fn log_filter(&self) -> String {
+        self.text("RUST_LOG").unwrap_or_else(|| "info".to_owned())
+    }
+
+    /// The time that the agent takes for its work.
+    pub fn deadline(&self) -> Duration {
+        self.whole_deadline().unwrap_or(DEADLINE).mul_f64(SHARE)
+    }
+
+    /// Reads what `init` needs.
+    pub fn init(&self, mounts: Mounts) -> Result<InitConfig, Failure> {
+        self.whole_deadline()?;
+        Ok(InitConfig {
+            place: self.place(mounts)?,
+            pinned: self.parsed(environment::REPOSITORY_ID)?,
+            replace: self.parsed(environment::REPLACE_REPOSITORY)?,
+        })
+    }
+
+    /// Reads what `backup` needs.
+    pub fn backup(&self, mounts: Mounts) -> Result<BackupConfig, Failure> {
+        let cluster_uid = self.required(environment::CLUSTER_UID)?;
+        Ok(BackupConfig {
+            place: self.place(mounts)?,
+            pinned: self.required_parsed(environment::REPOSITORY_ID)?,
+            host: self.text(environment::CLUSTER_NAME).unwrap_or_else(|| cluster_uid.clone()),
+            cluster_uid,
+            node: self.required(environment::NODE_NAME)?,
+            policy: self.policy()?,
+            endpoints: self.endpoints()?,
+            certs_dir: self.text(environment::CERTS_DIR),
+            extra_host_paths: self.json(environment::EXTRA_HOST_PATHS)?.unwrap_or_default(),
+            max_rate: self.parsed(environment::MAX_RATE)?,
+            deadline: self.whole_deadline()?,
+        })
+    }
+
+    /// Reads what `forget` needs.
+    pub fn forget(&self, mounts: Mounts) -> Result<ForgetConfig, Failure> {
+        self.whole_deadline()?;
+        Ok(ForgetConfig {
+            place: self.place(mounts)?,
+            pinned: self.required_parsed(environment::REPOSITORY_ID)?,
+            policy: self.policy()?,
+            list: self.json(environment::FORGET)?.ok_or_else(|| missing(environment::FORGET))?,
+        })
+    }
+
+    fn place(&self, mounts: Mounts) -> Result<Place, Failure> {
+        let store = self.json(environment::STORE)?.ok_or_else(|| missing(environment::STORE))?;
+        Ok(Place { store, ca_file: self.text(environment::STORE_CA_FILE).map(PathBuf::from), mounts })
+    }
+
+    fn policy(&self) -> Result<String, Failure> {
+        let namespace = self.required(environment::POLICY_NAMESPACE)?;
+        let name = self.required(environment::POLICY_NAME)?;
+        Ok(format!("{namespace}/{name}"))
+    }
+
+    fn endpoints(&self) -> Result<Vec<String>, Failure> {
+        let name = environment::ETCD_ENDPOINTS;
+        let endpoints: Vec<String> = self.json(name)?.ok_or_else(|| missing(name))?;
+        if endpoints.is_empty() { Err(invalid(name, "it lists no endpoint")) } else { Ok(endpoints) }
+    }
+
+    fn whole_deadline(&self) -> Result<Duration, Failure> {
+        let name = environment::DEADLINE_SECONDS;
+        match self.parsed(name)? {
+            None => Ok(DEADLINE),
+            Some(0) => Err(invalid(name, "0 seconds are too few")),
+            Some(seconds) => Ok(Duration::from_secs(seconds)),
+        }
+    }
+
+    /// An empty variable is one that is not set.
+    fn text(&self, name: &str) -> Option<String> {
+        (self.lookup)(name).filter(|value| !value.is_empty())
+    }
+
+    fn required(&self, name: &str) -> Result<String, Failure> {
+        self.text(name).ok_or_else(|| missing(name))
+    }
+
+    fn parsed<Value: FromStr<Err: Display>>(&self, name: &str) -> Result<Option<Value>, Failure> {
+        let text = self.text(name);
+        text.map(|text| text.parse().map_err(|error| invalid(name, error))).transpose()
+    }
+
+    fn required_parsed<Value: FromStr<Err: Display>>(&self, name: &str) -> Result<Value, Failure> {
+        self.parsed(name)?.ok_or_else(|| missing(name))
+    }
+
+    fn json<Value: DeserializeOwned>(&self, name: &str) -> Result<Option<Value>, Failure> {
+        let text = self.text(name);
+        text.map(|text| serde_json::from_str(&text).map_err(|error| invalid(name, error))).transpose()
+    }
+}
+
+fn missing(name: &str) -> Failure {
+    Failure::new(Reason::InvalidSpec, format!("the variable {name} is not set")).at(name)
+}
+
+fn invalid(name: &str, why: impl Display) -> Failure {
+    Failure::new(Reason::InvalidSpec, format!("the variable {name} cannot be used: {why}")).at(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rstest::rstest;
+
+    use super::*;
+
+    const STORE: &str =
+        r#"{"url":"http://s3:9000","bucket":"b","prefix":"","region":"us-east-1","lookup":"Auto"}"#;
+
+    fn whole() -> BTreeMap<String, String> {
+        let id = "ab".repeat(32);
+        let list = format!(r#"{{"go":[],"stay":[{{"etcd":"{id}","files":"{id}"}}]}}"#);
+        let variables = [
+            (environment::STORE, STORE),
+            (environment::REPOSITORY_ID, &id),
+            (environment::CLUSTER_UID, "uid"),
+            (environment::NODE_NAME, "control-1"),
+            (environment::POLICY_NAMESPACE, "kubedr-system"),
+            (environment::POLICY_NAME, "test-backup"),
+            (environment::ETCD_ENDPOINTS, r#"["https://127.0.0.1:2379"]"#),
+            (environment::FORGET, &list),
+        ];
+        variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+    }
+
+    fn environment(variables: BTreeMap<String, String>) -> Environment {
+        Environment { lookup: Box::new(move |name| variables.get(name).cloned()) }
+    }
+
+    fn mounts() -> Mounts {
+        Mounts::new("/".into())
+    }
+
+    #[test]
+    fn what_is_not_given_has_its_default() {
+        let config = environment(whole()).backup(mounts()).expect("whole");
+        assert_eq!((config.host.as_str(), config.policy.as_str()), ("uid", "kubedr-system/test-backup"));
+        assert_eq!((config.certs_dir, config.max_rate, config.deadline), (None, None, DEADLINE));
+        assert_eq!(environment(whole()).init(mounts()).expect("whole").replace, None);
+        environment(whole()).forget(mounts()).expect("whole");
+    }
+
+    #[test]
+    fn the_agent_ends_before_its_job_does() {
+        let mut variables = whole();
+        variables.insert(environment::DEADLINE_SECONDS.to_owned(), "100".to_owned());
+        assert_eq!(environment(variables).deadline(), Duration::from_secs(90));
+    }
+
+    #[rstest]
+    #[case::store(environment::STORE)]
+    #[case::repository(environment::REPOSITORY_ID)]
+    #[case::cluster(environment::CLUSTER_UID)]
+    #[case::node(environment::NODE_NAME)]
+    #[case::namespace(environment::POLICY_NAMESPACE)]
+    #[case::policy(environment::POLICY_NAME)]
+    #[case::endpoints(environment::ETCD_ENDPOINTS)]
+    fn a_missing_or_empty_variable_is_named(#[case] name: &str) {
+        let mut variables = whole();
+        for value in [Some(String::new()), None] {
+            variables.remove(name);
+            variables.extend(value.map(|value| (name.to_owned(), value)));
+            let failure = environment(variables.clone()).backup(mounts()).expect_err("lacks a variable");
+            assert_eq!((failure.reason, failure.field.as_deref()), (Reason::InvalidSpec, Some(name)));
+        }
+    }
+
+    #[rstest]
+    #[case::store(environment::STORE, "{}")]
+    #[case::repository(environment::REPOSITORY_ID, "../../x")]
+    #[case::endpoints(environment::ETCD_ENDPOINTS, "[]")]
+    #[case::endpoints_no_list(environment::ETCD_ENDPOINTS, "https://127.0.0.1:2379")]
+    #[case::rate(environment::MAX_RATE, "-1")]
+    #[case::deadline(environment::DEADLINE_SECONDS, "0")]
+    #[case::deadline_no_number(environment::DEADLINE_SECONDS, "1h")]
+    #[case::host_paths(environment::EXTRA_HOST_PATHS, "/etc")]
+    fn a_malformed_variable_is_named(#[case] name: &str, #[case] value: &str) {
+        let mut variables = whole();
+        variables.insert(name.to_owned(), value.to_owned());
+        let failure = environment(variables).backup(mounts()).expect_err("malformed");
+        assert_eq!((failure.reason, failure.field.as_deref()), (Reason::InvalidSpec, Some(name)));
+    }
+}

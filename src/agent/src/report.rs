@@ -1,0 +1,124 @@
+//! How a run ended: for the operator, for whoever looks at the log, and for the shell.
+use std::{
+    fs::OpenOptions,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use model::{
+    Reason,
+    environment::RESULT_FILE,
+    result::{Failure, Outcome, render},
+};
+use serde::Serialize;
+use tokio::{task::JoinHandle, time::sleep};
+
+use crate::run::{Run, stopped_because};
+
+/// How long a stopped verb may take to end by itself: restic gives its lock
+/// back, and what was stored in vain is forgotten. Below the pod's grace period.
+const GRACE: Duration = Duration::from_secs(50);
+
+/// Where results go.
+pub struct Report {
+    file: PathBuf,
+}
+
+impl Report {
+    /// Results go to `file`, and to standard output.
+    pub fn new(file: PathBuf) -> Self {
+        Self { file }
+    }
+
+    /// Runs a verb to its end, whatever end that is, and reports it.
+    ///
+    /// # Guarantees
+    ///
+    /// There is a result: also after a panic, a signal or the deadline.
+    pub async fn conclude<Success, Work>(
+        &self,
+        verb: &str,
+        run: &Run,
+        work: Result<Work, Failure>,
+    ) -> ExitCode
+    where
+        Success: Serialize + Send + 'static,
+        Work: Future<Output = Outcome<Success>> + Send + 'static,
+    {
+        let outcome = match work {
+            Ok(work) => ended(tokio::spawn(work), run).await,
+            Err(failure) => Err(failure),
+        };
+        let text = render(verb, &outcome);
+        if let Err(error) = write(&self.file, &text) {
+            tracing::warn!(file = ?self.file, %error, "failed to leave the result");
+        }
+        _ = writeln!(io::stdout(), "{text}");
+        match outcome {
+            Ok(_) => ExitCode::SUCCESS,
+            Err(failure) => {
+                tracing::error!(reason = %failure.reason, "{}", failure.message);
+                ExitCode::from(exit_code(&failure, run.signal()))
+            }
+        }
+    }
+}
+
+async fn ended<Success>(mut verb: JoinHandle<Outcome<Success>>, run: &Run) -> Outcome<Success> {
+    let too_late = async {
+        let reason = run.stopped().await;
+        sleep(GRACE).await;
+        reason
+    };
+    tokio::select! {
+        ended = &mut verb => ended.unwrap_or_else(|error| Err(bug(&error))),
+        reason = too_late => Err(stopped_because(reason)),
+    }
+}
+
+fn bug(error: &tokio::task::JoinError) -> Failure {
+    Failure::new(Reason::Bug, format!("the agent failed unexpectedly: {error}; its log says where"))
+}
+
+fn exit_code(failure: &Failure, signal: Option<u8>) -> u8 {
+    match failure.reason {
+        Reason::Killed => signal.unwrap_or_else(|| failure.reason.exit_code()),
+        reason => reason.exit_code(),
+    }
+}
+
+/// The kubelet makes the termination message's file before the pod starts.
+/// Where it is not there this is no pod, and nothing is made in `/dev`.
+fn write(file: &Path, text: &str) -> io::Result<()> {
+    let is_ours = file != Path::new(RESULT_FILE);
+    let mut file = OpenOptions::new().write(true).create(is_ours).truncate(true).open(file)?;
+    file.write_all(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::by_its_reason(Reason::WrongPassword, None, 67)]
+    #[case::terminated(Reason::Killed, Some(143), 143)]
+    #[case::interrupted(Reason::Killed, Some(130), 130)]
+    #[case::restic_was_killed_by_someone_else(Reason::Killed, None, 75)]
+    #[case::another_failure_while_stopping(Reason::AccessDenied, Some(143), 69)]
+    fn exits_with(#[case] reason: Reason, #[case] signal: Option<u8>, #[case] code: u8) {
+        assert_eq!(exit_code(&Failure::new(reason, ""), signal), code);
+    }
+
+    #[test]
+    fn a_result_replaces_the_one_before() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("result");
+        write(&file, "a longer text").expect("written");
+        write(&file, "short").expect("written");
+        assert_eq!(std::fs::read_to_string(&file).expect("a file"), "short");
+    }
+}
