@@ -1,1 +1,50 @@
-//! To be written.
+//! The controllers: one folder per kind, each `mod`, `observe`, `decide`, `build`.
+//!
+//! ```text
+//! location: init Job ─▶ repository pinned ─▶ policy: CronJob ─▶ Jobs ─▶ record: records
+//!                                              └─ retention: forget Job ─▶ record: records go
+//! ```
+mod agent_pod;
+mod marks;
+pub mod metadata;
+mod ownership;
+mod placement;
+mod rbac;
+mod read;
+mod run;
+mod upstream;
+
+use std::sync::Arc;
+
+use api::AllowedHostPaths;
+
+pub use rbac::RBAC;
+
+/// What an administrator decided for all objects, and what is known of the cluster.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Image of the agents' pods.
+    pub agent_image: String,
+    /// `imagePullPolicy` of the agents' pods; the API server's default where absent.
+    pub agent_image_pull_policy: Option<String>,
+    /// Folders of the node that a policy may name.
+    pub allowed_host_paths: AllowedHostPaths,
+    /// uid of the namespace `kube-system`.
+    pub cluster_uid: String,
+    /// What the cluster is called in the repository; its uid where absent.
+    pub cluster_name: Option<String>,
+}
+
+/// What every reconcile is given.
+pub struct Context {
+    /// Client, clock and name.
+    pub runtime: runtime::Context,
+    /// What an administrator decided.
+    pub settings: Arc<Settings>,
+}
+
+impl AsRef<runtime::Context> for Context {
+    fn as_ref(&self) -> &runtime::Context {
+        &self.runtime
+    }
+}

@@ -1,7 +1,6 @@
 //! Runs one controller: guards it against malformed objects, logs, reports, retries.
 use std::{
     fmt::Debug,
-    hash::Hash,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -72,7 +71,7 @@ pub async fn drive<K, C, Reconcile, Running>(
     context: Arc<C>,
     reconcile: Reconcile,
 ) where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Hash + Send + Sync + 'static,
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     C: AsRef<Context> + Send + Sync + 'static,
     Reconcile: Fn(Arc<K>, Arc<C>) -> Running + Clone + Send + Sync + 'static,
     Running: Future<Output = Result<Done, Error>> + Send + 'static,
@@ -90,11 +89,12 @@ pub async fn drive<K, C, Reconcile, Running>(
         .with_config(controller::Config::default().concurrency(CONCURRENCY))
         .graceful_shutdown_on(async move { stop.cancelled().await })
         .run(one, |object, _, context| retry(&*object, (*context).as_ref()), context)
-        .for_each(|result| async move {
+        .for_each(move |result| {
             // A failed reconcile has had its line; what is left is a watch that does not work.
             if let Err(controller::Error::QueueError(error)) = result {
                 tracing::warn!(controller = name, error = model::chain(&error), "failed to watch");
             }
+            std::future::ready(())
         });
     futures::future::join(synced, run).await;
     tracing::info!(controller = name, "stopped");

@@ -136,6 +136,43 @@ pub fn dynamic<T: Serialize>(object: &T) -> DynamicObject {
     serde_json::from_value(value).expect("Kubernetes types are objects")
 }
 
+/// Annotation that tells what was applied last: a field that is left out since then would not show otherwise.
+const APPLIED: &str = "kubedr.catalogicsoftware.com/applied";
+
+/// The write that brings a stored object to what was built; none where it is there already.
+///
+/// A value that someone else changed is brought back. What the API server added is left.
+pub fn apply_of<K: Resource + Serialize>(built: &K, stored: Option<&K>) -> Option<DynamicObject> {
+    let mut object = dynamic(built);
+    let hash = fingerprint(&serde_json::to_string(built).expect("Kubernetes types serialise"));
+    object.annotations_mut().insert(APPLIED.to_owned(), hash);
+    let wanted = serde_json::to_value(&object).expect("Kubernetes types serialise");
+    let is_there = stored.is_some_and(|stored| {
+        holds(&serde_json::to_value(stored).expect("Kubernetes types serialise"), &wanted)
+    });
+    (!is_there).then_some(object)
+}
+
+/// Whether everything in `wanted` is in `stored` with the same value.
+fn holds(stored: &Value, wanted: &Value) -> bool {
+    match (stored, wanted) {
+        (Value::Object(stored), Value::Object(wanted)) => {
+            wanted.iter().all(|(name, field)| stored.get(name).is_some_and(|found| holds(found, field)))
+        }
+        (Value::Array(stored), Value::Array(wanted)) => {
+            stored.len() == wanted.len()
+                && stored.iter().zip(wanted).all(|(found, wanted)| holds(found, wanted))
+        }
+        (stored, wanted) => stored == wanted,
+    }
+}
+
+/// FNV-1a, 64 bits: the same in every version of Rust and of kubedr.
+fn fingerprint(text: &str) -> String {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    format!("{:016x}", text.bytes().fold(0xcbf2_9ce4_8422_2325, step))
+}
+
 /// The write that brings an object's status to `status`; none where it is there already.
 pub fn status_of<K, Status>(object: &K, status: &Status) -> Option<DynamicObject>
 where
@@ -190,6 +227,26 @@ mod tests {
             ..ObjectMeta::default()
         };
         Job { metadata, status: Some(JobStatus { active, ..JobStatus::default() }), spec: None }
+    }
+
+    /// As the API server stores it: with everything it adds.
+    fn applied(object: &Job) -> Job {
+        let mut stored = serde_json::to_value(apply_of(object, None).expect("not there")).expect("JSON");
+        stored["metadata"]["resourceVersion"] = json!("7");
+        serde_json::from_value(stored).expect("a Job")
+    }
+
+    #[test]
+    fn what_is_there_already_is_not_applied_again() {
+        assert!(apply_of(&job(None), Some(&applied(&job(None)))).is_none());
+    }
+
+    #[test]
+    fn what_someone_changed_or_kubedr_left_out_is_applied_again() {
+        let mut changed = applied(&job(Some(1)));
+        changed.status = Some(JobStatus { active: Some(3), ..JobStatus::default() });
+        assert!(apply_of(&job(Some(1)), Some(&changed)).is_some());
+        assert!(apply_of(&job(None), Some(&applied(&job(Some(1))))).is_some());
     }
 
     #[test]

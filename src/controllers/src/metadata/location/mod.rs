@@ -1,0 +1,105 @@
+//! Controller of [`BackupLocation`]: makes the repository or attaches it, and pins its id.
+//!
+//! ```text
+//! API server ─▶ observe ─▶ World ─▶ decide ─▶ Plan ─▶ act ─▶ API server
+//!                 reads              pure              writes
+//! ```
+pub mod build;
+pub mod decide;
+pub mod observe;
+
+use std::sync::Arc;
+
+use api::{
+    BackupLocation, GROUP, conditions,
+    names::{Work, label},
+    rbac::{Rule, Scope},
+};
+use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use kube::{
+    Api, ResourceExt,
+    core::DeserializeGuard,
+    runtime::{Controller, reflector::ObjectRef, watcher},
+};
+use runtime::{Done, Error, Wiring, act};
+
+use crate::{Context, upstream};
+
+/// Name of the controller, to the API server and in the log.
+pub const MANAGER: &str = "kubedr-operator/location";
+
+/// What the controller may do.
+pub const RBAC: &[Rule] = &[
+    Rule {
+        groups: &[GROUP],
+        resources: &["backuplocations"],
+        verbs: &["get", "list", "patch", "watch"],
+        names: &[],
+        scope: Scope::Namespace,
+    },
+    Rule {
+        groups: &[GROUP],
+        resources: &["backuplocations/status"],
+        verbs: &["patch"],
+        names: &[],
+        scope: Scope::Namespace,
+    },
+    // Owners that block a deletion may be set only by who may finalise them.
+    Rule {
+        groups: &[GROUP],
+        resources: &["backuplocations/finalizers"],
+        verbs: &["update"],
+        names: &[],
+        scope: Scope::Namespace,
+    },
+    Rule {
+        groups: &["batch"],
+        resources: &["jobs"],
+        verbs: &["create", "delete", "get", "list", "watch"],
+        names: &[],
+        scope: Scope::Namespace,
+    },
+    Rule {
+        groups: &[""],
+        resources: &["pods"],
+        verbs: &["list", "watch"],
+        names: &[],
+        scope: Scope::Namespace,
+    },
+    // Only events say why a volume cannot be mounted.
+    Rule { groups: &[""], resources: &["events"], verbs: &["list"], names: &[], scope: Scope::Namespace },
+    Rule { groups: &[""], resources: &["nodes"], verbs: &["list"], names: &[], scope: Scope::Cluster },
+];
+
+/// Runs the controller until it is stopped.
+pub async fn run(context: Arc<Context>, wiring: Wiring) {
+    let (client, namespace) = (&context.runtime.client, &context.runtime.namespace);
+    let locations = Api::<DeserializeGuard<BackupLocation>>::namespaced(client.clone(), namespace);
+    let own = watcher::Config::default().labels(&format!("{}={}", label::TYPE, Work::Init.label()));
+    let pods = Api::<Pod>::namespaced(client.clone(), namespace);
+    let controller = Controller::new(locations, watcher::Config::default())
+        .owns(Api::<Job>::namespaced(client.clone(), namespace), own.clone())
+        .watches(pods, own, |pod| location_of(&pod));
+    runtime::drive(controller, wiring, context, reconcile).await;
+}
+
+/// Conditions that the controller owns.
+pub const CONDITIONS: &[&str] = conditions::OF_LOCATION;
+
+fn location_of(pod: &Pod) -> Option<ObjectRef<DeserializeGuard<BackupLocation>>> {
+    let name = pod.labels().get(label::LOCATION)?;
+    Some(ObjectRef::new(name).within(&pod.namespace()?))
+}
+
+/// Brings one location in line with its bucket.
+///
+/// A run never asks why it was called: it starts from what the API server says now,
+/// so a lost event or a restart changes the timing and nothing else.
+pub async fn reconcile(location: Arc<BackupLocation>, ctx: Arc<Context>) -> Result<Done, Error> {
+    if let Some(plan) = upstream::leave(&*location) {
+        return act(&ctx.runtime, &*location, plan).await;
+    }
+    let world = observe::observe(&ctx, &location).await?;
+    let plan = decide::decide(&world);
+    act(&ctx.runtime, &*location, plan).await
+}

@@ -1,0 +1,48 @@
+//! Reads of the location controller. All of them, and nothing else.
+use std::sync::Arc;
+
+use api::{
+    BackupLocation,
+    names::{self, Work, label},
+};
+use jiff::Timestamp;
+use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use kube::ResourceExt;
+use runtime::Error;
+
+use crate::{Context, Settings, placement::NodeLabels, read};
+
+/// Everything the decision may depend on.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// The location under reconcile.
+    pub location: BackupLocation,
+    /// The Job of the name of its init Job, whoever made it.
+    pub job: Option<Job>,
+    /// Pods that say they are of its init Job.
+    pub pods: Vec<Pod>,
+    /// Mounts that fail, by the pods' UIDs.
+    pub troubles: Vec<(String, String)>,
+    /// Labels of all nodes.
+    pub nodes: Vec<NodeLabels>,
+    /// What an administrator decided.
+    pub settings: Arc<Settings>,
+    /// The moment the reconcile began.
+    pub now: Timestamp,
+}
+
+/// Reads the [`World`] of one location.
+pub async fn observe(ctx: &Context, location: &BackupLocation) -> Result<World, Error> {
+    let (runtime, name, now) = (&ctx.runtime, location.name_any(), ctx.runtime.now());
+    let labels = format!("{}={},{}={name}", label::TYPE, Work::Init.label(), label::LOCATION);
+    let pods: Vec<Pod> = read::all(runtime, "pods", &labels).await?;
+    Ok(World {
+        job: read::one(runtime, "jobs", &names::init_job(&name)).await?,
+        troubles: read::mount_troubles(runtime, &pods, now).await?,
+        nodes: read::nodes(runtime).await?,
+        location: location.clone(),
+        settings: ctx.settings.clone(),
+        pods,
+        now,
+    })
+}

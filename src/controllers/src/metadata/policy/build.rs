@@ -1,0 +1,273 @@
+//! Manifests of the policy controller. Pure and infallible.
+use std::collections::BTreeMap;
+
+use api::{
+    BackupLocation, ExtraHostPath, HostPathType, MetadataBackupPolicy,
+    names::{self, Work, label},
+};
+use k8s_openapi::{
+    api::{
+        batch::v1::{
+            CronJob, CronJobSpec, Job, JobSpec, JobTemplateSpec, PodFailurePolicy,
+            PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyOnPodConditionsPattern,
+            PodFailurePolicyRule,
+        },
+        core::v1::{EnvVar, HostPathVolumeSource, Volume, VolumeMount},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::{Resource, ResourceExt};
+use model::environment::{self, ForgetList};
+
+use crate::{
+    Settings,
+    agent_pod::{AgentPod, CONTAINER, Needs, read_only, secret, variable},
+    placement::{NodeLabels, Place},
+};
+
+/// How late a run may start: a slot that the controller-manager missed for longer is lost.
+const START_DEADLINE: i64 = 600;
+/// Jobs that stay, so that a result is not tidied away before it was seen.
+const HISTORY: i32 = 10;
+/// Pods that one run may take.
+const RETRIES: i32 = 2;
+/// Exit codes of the agent after which another pod would fail in the same way.
+const FINAL: std::ops::RangeInclusive<i32> = 64..=74;
+/// Seconds that forgetting may take, waiting for locks included.
+const FORGET_DEADLINE: i64 = 600;
+/// Seconds that a finished forget Job stays to be looked at.
+const FORGET_STAYS: i32 = 3600;
+/// Tells the CronJob controller that a person asked.
+const MANUAL: (&str, &str) = ("cronjob.kubernetes.io/instantiate", "manual");
+
+/// The CronJob that makes the policy's backups.
+pub fn cronjob(
+    policy: &MetadataBackupPolicy,
+    location: &BackupLocation,
+    place: &Place,
+    settings: &Settings,
+) -> CronJob {
+    let name = policy.name_any();
+    let labels = names::policy_labels(Work::Backup, &name);
+    let spec = CronJobSpec {
+        schedule: policy.spec.schedule.clone(),
+        time_zone: policy.spec.time_zone.clone().filter(|zone| !zone.is_empty()),
+        suspend: Some(policy.spec.suspend),
+        concurrency_policy: Some("Forbid".to_owned()),
+        starting_deadline_seconds: Some(START_DEADLINE),
+        successful_jobs_history_limit: Some(HISTORY),
+        failed_jobs_history_limit: Some(HISTORY),
+        job_template: JobTemplateSpec {
+            metadata: Some(ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() }),
+            spec: Some(backup(policy, location, place, settings)),
+        },
+    };
+    CronJob {
+        metadata: ObjectMeta {
+            name: Some(names::backup_cronjob(&name)),
+            namespace: policy.namespace(),
+            labels: Some(labels),
+            owner_references: policy.controller_owner_ref(&()).map(|owner| vec![owner]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(spec),
+        status: None,
+    }
+}
+
+/// Where the policy's backups run; none where no node carries a label that says that etcd is there.
+pub fn place(
+    policy: &MetadataBackupPolicy,
+    location: &BackupLocation,
+    nodes: &[NodeLabels],
+) -> Option<Place> {
+    let endpoints = policy.spec.etcd_endpoints();
+    let servers = endpoints.iter().map(String::as_str).chain([location.spec.url.as_str()]);
+    Some(Place::beside_etcd(nodes, policy.spec.node_label())?.reaching(servers))
+}
+
+fn backup(
+    policy: &MetadataBackupPolicy,
+    location: &BackupLocation,
+    place: &Place,
+    settings: &Settings,
+) -> JobSpec {
+    let deadline = policy.spec.deadline_seconds;
+    let pod = AgentPod {
+        settings,
+        work: Work::Backup,
+        location,
+        credentials: &location.spec.credentials,
+        place,
+        deadline,
+        needs: needs(policy),
+    };
+    JobSpec {
+        active_deadline_seconds: Some(deadline),
+        backoff_limit: Some(RETRIES),
+        pod_failure_policy: Some(failure_policy()),
+        template: pod.template(names::policy_labels(Work::Backup, &policy.name_any())),
+        ..JobSpec::default()
+    }
+}
+
+/// What is final fails the run at once; what the cluster did to the pod does not count as a try.
+fn failure_policy() -> PodFailurePolicy {
+    let disrupted = PodFailurePolicyOnPodConditionsPattern {
+        type_: "DisruptionTarget".to_owned(),
+        status: "True".to_owned(),
+    };
+    let ended_for_good = PodFailurePolicyOnExitCodesRequirement {
+        container_name: Some(CONTAINER.to_owned()),
+        operator: "In".to_owned(),
+        values: FINAL.collect(),
+    };
+    PodFailurePolicy {
+        rules: vec![
+            PodFailurePolicyRule {
+                action: "Ignore".to_owned(),
+                on_pod_conditions: Some(vec![disrupted]),
+                on_exit_codes: None,
+            },
+            PodFailurePolicyRule {
+                action: "FailJob".to_owned(),
+                on_exit_codes: Some(ended_for_good),
+                on_pod_conditions: None,
+            },
+        ],
+    }
+}
+
+fn needs(policy: &MetadataBackupPolicy) -> Needs {
+    let spec = &policy.spec;
+    let extra: Vec<&str> = spec.extra_host_paths.iter().map(trimmed).collect();
+    let mut environment = of_policy(policy);
+    environment.push(variable(environment::ETCD_ENDPOINTS, json(&spec.etcd_endpoints())));
+    environment.extend(spec.certs_dir().map(|path| variable(environment::CERTS_DIR, path)));
+    if !extra.is_empty() {
+        environment.push(variable(environment::EXTRA_HOST_PATHS, json(&extra)));
+    }
+    environment.extend(spec.max_rate.map(|rate| variable(environment::MAX_RATE, rate.to_string())));
+
+    let mut volumes = vec![secret("etcd-creds", spec.etcd_credentials())];
+    let mut mounts = vec![read_only("etcd-creds", environment::ETCD_CREDENTIALS_MOUNT)];
+    if let Some(path) = spec.certs_dir() {
+        mounts.push(read_only("certificates", environment::CERTIFICATES_MOUNT));
+        volumes.push(host_path("certificates".to_owned(), path, HostPathType::Directory));
+    }
+    for (index, extra) in spec.extra_host_paths.iter().enumerate() {
+        let (mount, volume) = extra_host_path(index, extra);
+        mounts.push(mount);
+        volumes.push(volume);
+    }
+    Needs { environment, volumes, mounts }
+}
+
+fn of_policy(policy: &MetadataBackupPolicy) -> Vec<EnvVar> {
+    vec![
+        variable(environment::POLICY_NAME, policy.name_any()),
+        variable(environment::POLICY_NAMESPACE, policy.namespace().unwrap_or_default()),
+    ]
+}
+
+fn extra_host_path(index: usize, extra: &ExtraHostPath) -> (VolumeMount, Volume) {
+    let (name, path) = (format!("host-{index}"), trimmed(extra));
+    let mount = read_only(&name, format!("{}{path}", environment::HOST_MOUNT));
+    (mount, host_path(name, path, extra.kind))
+}
+
+fn trimmed(extra: &ExtraHostPath) -> &str {
+    extra.path.trim_end_matches('/')
+}
+
+fn host_path(name: String, path: &str, kind: HostPathType) -> Volume {
+    let kind = match kind {
+        HostPathType::Directory => "Directory",
+        HostPathType::File => "File",
+    };
+    let source = HostPathVolumeSource { path: path.to_owned(), type_: Some(kind.to_owned()) };
+    Volume { name, host_path: Some(source), ..Volume::default() }
+}
+
+fn json(list: &[impl serde::Serialize]) -> String {
+    serde_json::to_string(list).expect("lists of text serialise")
+}
+
+/// Name of the Job that answers a `run-now`: the same tag always has the same.
+pub fn manual_job_name(policy: &MetadataBackupPolicy, tag: &str) -> String {
+    names::location_job(&policy.name_any(), Work::Backup, tag)
+}
+
+/// The Job that answers a `run-now`: as the CronJob would make it.
+pub fn manual_job(policy: &MetadataBackupPolicy, tag: &str, (built, stored): (CronJob, &CronJob)) -> Job {
+    let template = built.spec.map(|spec| spec.job_template).unwrap_or_default();
+    let metadata = template.metadata.unwrap_or_default();
+    Job {
+        metadata: ObjectMeta {
+            name: Some(manual_job_name(policy, tag)),
+            namespace: policy.namespace(),
+            annotations: Some([(MANUAL.0.to_owned(), MANUAL.1.to_owned())].into()),
+            owner_references: stored.controller_owner_ref(&()).map(|owner| vec![owner]),
+            ..metadata
+        },
+        spec: template.spec,
+        status: None,
+    }
+}
+
+/// The Job that removes some backups from the repository.
+pub fn forget_job(
+    policy: &MetadataBackupPolicy,
+    location: &BackupLocation,
+    list: &ForgetList,
+    (settings, nodes): (&Settings, &[NodeLabels]),
+) -> Job {
+    let labels = forget_labels(policy, location);
+    let place = Place::by_default(nodes).reaching([location.spec.url.as_str()]);
+    let told = serde_json::to_string(list).expect("ids serialise");
+    let mut environment = of_policy(policy);
+    environment.push(variable(environment::FORGET, told));
+    let pod = AgentPod {
+        settings,
+        work: Work::Forget,
+        location,
+        credentials: location.spec.deleting_credentials(),
+        place: &place,
+        deadline: FORGET_DEADLINE,
+        needs: Needs { environment, ..Needs::default() },
+    };
+    Job {
+        metadata: ObjectMeta {
+            name: Some(forget_job_name(policy, location, list)),
+            namespace: policy.namespace(),
+            labels: Some(labels.clone()),
+            owner_references: policy.controller_owner_ref(&()).map(|owner| vec![owner]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(JobSpec {
+            active_deadline_seconds: Some(FORGET_DEADLINE),
+            backoff_limit: Some(0),
+            ttl_seconds_after_finished: Some(FORGET_STAYS),
+            template: pod.template(labels),
+            ..JobSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// Name of the Job that forgets these backups of this policy.
+pub fn forget_job_name(
+    policy: &MetadataBackupPolicy,
+    location: &BackupLocation,
+    list: &ForgetList,
+) -> String {
+    let ids: Vec<&str> = list.go.iter().map(|pair| pair.etcd.as_str()).collect();
+    let what = format!("{} {}", policy.uid().unwrap_or_default(), ids.join(" "));
+    names::location_job(&location.name_any(), Work::Forget, &what)
+}
+
+fn forget_labels(policy: &MetadataBackupPolicy, location: &BackupLocation) -> BTreeMap<String, String> {
+    let mut labels = names::location_labels(Work::Forget, &location.name_any());
+    labels.insert(label::POLICY.to_owned(), policy.name_any());
+    labels
+}

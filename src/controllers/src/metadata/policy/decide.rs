@@ -1,0 +1,181 @@
+//! The decision of the policy controller: from a [`World`] to a [`Plan`].
+use std::time::Duration;
+
+use api::{BackupLocation, conditions::READY, names::annotation};
+use k8s_openapi::api::{
+    batch::v1::{CronJob, Job},
+    core::v1::PodSpec,
+};
+use kube::ResourceExt;
+use model::{Reason, result::Failure};
+use runtime::{
+    MetadataPatch, Plan, Target, apply_of,
+    conditions::{Verdict, find},
+    dynamic, status_of,
+};
+
+use super::{
+    build,
+    history::History,
+    observe::World,
+    retention::{self, Retained},
+    status,
+};
+use crate::{agent_pod::CONTAINER, marks, metadata::refusal, ownership::controls, placement::Place, run};
+
+/// How often to look without being woken: nodes are not watched, there are too many changes.
+const NOW_AND_THEN: Duration = Duration::from_mins(5);
+/// How often to look for what will be there in a moment.
+const SOON: Duration = Duration::from_secs(2);
+
+/// Keeps the CronJob as the spec has it, says what came of its runs, and removes what
+/// retention does not keep.
+///
+/// What cannot be asked for leaves the CronJob as it was: the backups of yesterday's
+/// spec are better than none.
+pub fn decide(world: &World) -> Plan {
+    let history = History::of(world);
+    match prepare(world) {
+        Ok(way) => proceed(world, &history, &way),
+        Err(failure) => {
+            let retained = Retained::untouched(world);
+            let ready = Verdict::bad(failure.reason, failure.message);
+            report(world, &history, (ready, retained))
+        }
+    }
+}
+
+/// What a CronJob needs and is there.
+struct Way<'a> {
+    location: &'a BackupLocation,
+    place: Place,
+}
+
+/// Finds what stands between the spec and its CronJob.
+fn prepare(world: &World) -> Result<Way<'_>, Failure> {
+    let policy = &world.policy;
+    if let Some(refused) = refusal(&policy.validate(&world.settings.allowed_host_paths)) {
+        return Err(refused);
+    }
+    let destination = &policy.spec.destination;
+    let missing =
+        || Failure::new(Reason::DestinationMissing, format!("no BackupLocation is called {destination:?}"));
+    let location = world.location.as_ref().ok_or_else(missing)?;
+    if location.status.as_ref().is_none_or(|status| status.repository_id.is_none()) {
+        return Err(not_ready(location));
+    }
+    if world.cronjob.as_ref().is_some_and(|cronjob| !controls(policy, cronjob)) {
+        let message = "a CronJob of the name that this policy needs is not of this policy";
+        return Err(Failure::new(Reason::NameTaken, message));
+    }
+    let place = build::place(policy, location, &world.nodes).ok_or_else(|| no_node(world))?;
+    Ok(Way { location, place })
+}
+
+fn not_ready(location: &BackupLocation) -> Failure {
+    let conditions = location.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let said = Verdict::stored(conditions, READY);
+    let message = format!("BackupLocation {:?}: {}: {}", location.name_any(), said.reason, said.message);
+    Failure::new(Reason::DestinationNotReady, message)
+}
+
+fn no_node(world: &World) -> Failure {
+    let message = match world.policy.spec.node_label() {
+        Some(label) => format!("no node carries the label {label:?}"),
+        None => {
+            "no node carries the label node-role.kubernetes.io/etcd, /control-plane or /master".to_owned()
+        }
+    };
+    Failure::new(Reason::NoEtcdNode, message)
+}
+
+fn proceed(world: &World, history: &History, way: &Way) -> Plan {
+    let built = build::cronjob(&world.policy, way.location, &way.place, &world.settings);
+    let retained = retention::decide(world, way.location);
+    let mut plan = report(world, history, (ready(world, way.location), retained));
+    if let Some(old) = world.cronjob.as_ref().filter(|cronjob| is_upstreams(cronjob)) {
+        plan.delete.push(Target::of(old));
+        plan.again = Some(SOON);
+        return plan;
+    }
+    plan.apply.extend(apply_of(&built, world.cronjob.as_ref()));
+    let now = run_now(world, history, built);
+    plan.create.extend(now.job.map(|job| dynamic(&job)));
+    plan.patch.extend(now.seen);
+    plan.again = soonest([plan.again, now.again]);
+    plan
+}
+
+/// A CronJob of upstream's operator has containers of other names, which applying
+/// ours would leave beside ours.
+fn is_upstreams(cronjob: &CronJob) -> bool {
+    let containers = pod_of(cronjob).map(|pod| pod.containers.as_slice()).unwrap_or_default();
+    containers.iter().any(|container| container.name != CONTAINER)
+}
+
+fn pod_of(cronjob: &CronJob) -> Option<&PodSpec> {
+    cronjob.spec.as_ref()?.job_template.spec.as_ref()?.template.spec.as_ref()
+}
+
+fn ready(world: &World, location: &BackupLocation) -> Verdict {
+    let conditions = location.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    if find(conditions, READY).is_some_and(|ready| ready.status == "False") {
+        let failure = not_ready(location);
+        return Verdict::bad(failure.reason, failure.message);
+    }
+    if world.policy.spec.suspend {
+        return Verdict::good(Reason::Suspended, "no backup starts while spec.suspend is true");
+    }
+    Verdict::good(Reason::Ready, "backups are made on schedule")
+}
+
+/// What a `run-now` asks for.
+#[derive(Default)]
+struct RunNow {
+    job: Option<Job>,
+    seen: Option<MetadataPatch>,
+    again: Option<Duration>,
+}
+
+/// Answers a new tag once: with a Job that the tag names, then with a mark, since the Job
+/// itself will be tidied away.
+fn run_now(world: &World, history: &History, built: CronJob) -> RunNow {
+    let policy = &world.policy;
+    let tag = policy.annotations().get(annotation::RUN_NOW).filter(|tag| !tag.is_empty());
+    let Some(tag) = tag.filter(|tag| policy.annotations().get(marks::RUN_NOW_SEEN) != Some(tag)) else {
+        return RunNow::default();
+    };
+    let seen = Some(MetadataPatch::annotation(Target::of(policy), marks::RUN_NOW_SEEN, tag));
+    if history.has(&build::manual_job_name(policy, tag)) {
+        return RunNow { seen, ..RunNow::default() };
+    }
+    match &world.cronjob {
+        // One run at a time, whoever asked for it.
+        Some(stored) if !history.is_busy() => {
+            RunNow { job: Some(build::manual_job(policy, tag, (built, stored))), seen, again: None }
+        }
+        _ => RunNow { again: Some(SOON), ..RunNow::default() },
+    }
+}
+
+/// The plan that says how things stand, and what retention asks for.
+fn report(world: &World, history: &History, (ready, retained): (Verdict, Retained)) -> Plan {
+    let told = status::status(world, history, (&ready, &retained.verdict));
+    let waits = history.is_waiting().then_some(run::NEXT_LOOK);
+    let events = status::events(world, history, &retained.verdict);
+    Plan {
+        create: retained.create.iter().map(dynamic).collect(),
+        delete: retained.delete.into_iter().collect(),
+        status: status_of(&world.policy, &told),
+        events,
+        again: soonest([Some(NOW_AND_THEN), waits, retained.again]),
+        ..Plan::default()
+    }
+}
+
+fn soonest<const N: usize>(waits: [Option<Duration>; N]) -> Option<Duration> {
+    waits.into_iter().flatten().min()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! The policy's runs, newest first: what each Job came to.
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use kube::ResourceExt;
+use model::{
+    Reason,
+    result::{Backup, Failure},
+};
+
+use super::observe::World;
+use crate::{
+    marks,
+    ownership::is_run_of,
+    run::{self, Ended, Run},
+};
+use api::names::Work;
+
+/// One run and its Job.
+#[derive(Debug)]
+pub struct Entry<'a> {
+    /// The Job: really one of the policy's CronJob.
+    pub job: &'a Job,
+    /// How it stands.
+    pub run: Run<Backup>,
+}
+
+/// All runs of the policy, newest first.
+#[derive(Debug)]
+pub struct History<'a>(Vec<Entry<'a>>);
+
+impl<'a> History<'a> {
+    /// The runs of a world. Jobs with forged labels are not among them.
+    pub fn of(world: &'a World) -> Self {
+        let pods = (world.pods.as_slice(), world.troubles.as_slice());
+        let ours = |job: &&Job| is_run_of(&world.policy, world.cronjob.as_ref(), job);
+        let judge = |job| Entry { job, run: run::judge(Work::Backup.verb(), job, pods, world.now) };
+        let mut entries: Vec<_> = world.backups.iter().filter(ours).map(judge).collect();
+        entries.sort_by_key(|entry| std::cmp::Reverse((run::started(entry.job), entry.job.name_any())));
+        Self(entries)
+    }
+
+    /// Whether a run has not ended.
+    pub fn is_busy(&self) -> bool {
+        self.0.iter().any(|entry| !matches!(entry.run, Run::Ended(_)))
+    }
+
+    /// Whether a run has not begun, so that it must be looked at again soon.
+    pub fn is_waiting(&self) -> bool {
+        self.0.iter().any(|entry| matches!(entry.run, Run::Stuck(_) | Run::UnderWay { begun: false }))
+    }
+
+    /// The newest run that ended.
+    pub fn newest(&self) -> Option<(&'a Job, &Ended<Backup>)> {
+        self.0.iter().find_map(|entry| match &entry.run {
+            Run::Ended(ended) => Some((entry.job, ended)),
+            _ => None,
+        })
+    }
+
+    /// Why the newest run of all cannot begin, where it cannot.
+    pub fn stuck(&self) -> Option<&Failure> {
+        match &self.0.first()?.run {
+            Run::Stuck(failure) => Some(failure),
+            _ => None,
+        }
+    }
+
+    /// Each success and when its run started, newest first.
+    pub fn successes(&self) -> impl Iterator<Item = (Timestamp, &Backup)> {
+        self.0.iter().filter_map(|entry| match &entry.run {
+            Run::Ended(Ended { started, outcome: Ok(backup), .. }) => Some((*started, backup)),
+            _ => None,
+        })
+    }
+
+    /// Whether a Job of this name is one of the runs.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|entry| entry.job.name_any() == name)
+    }
+}
+
+/// The record that was made of a run.
+pub fn record_of<'a>(world: &'a World, job: &'a Job, backup: &Backup) -> Option<&'a str> {
+    let marked = job.annotations().get(marks::RECORD).map(String::as_str);
+    let is_its = |id: &Option<String>| id.as_deref() == Some(backup.snapshot_id.as_str());
+    let made = world
+        .records
+        .iter()
+        .find(|record| record.status.as_ref().is_some_and(|status| is_its(&status.snapshot_id_full)));
+    marked.or_else(|| made.and_then(|record| record.metadata.name.as_deref()))
+}
+
+/// Reason of a run's end, good or bad.
+pub fn word(ended: &Ended<Backup>) -> Reason {
+    ended.outcome.as_ref().map_or_else(|failure| failure.reason, |_| Reason::Stored)
+}

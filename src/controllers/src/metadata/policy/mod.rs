@@ -1,0 +1,165 @@
+//! Controller of [`MetadataBackupPolicy`]: a CronJob that makes backups, what came of
+//! them, and which of them go.
+//!
+//! ```text
+//! API server ─▶ observe ─▶ World ─▶ decide ─▶ Plan ─▶ act ─▶ API server
+//!                 reads              │ │ writes
+//!                        history ◀───┘ └──▶ retention
+//! ```
+pub mod build;
+pub mod decide;
+pub mod history;
+pub mod observe;
+pub mod retention;
+pub mod status;
+
+use std::sync::Arc;
+
+use api::{
+    BackupLocation, GROUP, MetadataBackupPolicy, MetadataBackupRecord, conditions,
+    names::label,
+    rbac::{Rule, Scope},
+};
+use k8s_openapi::api::{
+    batch::v1::{CronJob, Job},
+    core::v1::Pod,
+};
+use kube::{
+    Api, Resource, ResourceExt,
+    core::DeserializeGuard,
+    runtime::{
+        Controller,
+        reflector::{ObjectRef, Store},
+        watcher,
+    },
+};
+use runtime::{Done, Error, Wiring, act};
+
+use crate::{Context, upstream};
+
+/// Name of the controller, to the API server and in the log.
+pub const MANAGER: &str = "kubedr-operator/policy";
+
+/// Conditions that the controller owns.
+pub const CONDITIONS: &[&str] = conditions::OF_POLICY;
+
+/// What the controller may do.
+pub const RBAC: &[Rule] = &[
+    Rule {
+        groups: &[GROUP],
+        resources: &["metadatabackuppolicies"],
+        verbs: &["get", "list", "patch", "watch"],
+        names: &[],
+        scope: Scope::Namespace,
+    },
+    Rule {
+        groups: &[GROUP],
+        resources: &["metadatabackuppolicies/status"],
+        verbs: &["patch"],
+        names: &[],
+        scope: Scope::Namespace,
+    },
+    // Owners that block a deletion may be set only by who may finalise them.
+    Rule {
+        groups: &[GROUP],
+        resources: &["metadatabackuppolicies/finalizers"],
+        verbs: &["update"],
+        names: &[],
+        scope: Scope::Namespace,
+    },
+    Rule {
+        groups: &["batch"],
+        resources: &["cronjobs/finalizers"],
+        verbs: &["update"],
+        names: &[],
+        scope: Scope::Namespace,
+    },
+    Rule {
+        groups: &[GROUP],
+        resources: &["backuplocations", "metadatabackuprecords"],
+        verbs: &["get", "list", "watch"],
+        names: &[],
+        scope: Scope::Namespace,
+    },
+    Rule {
+        groups: &["batch"],
+        resources: &["cronjobs"],
+        verbs: &["create", "delete", "get", "list", "patch", "watch"],
+        names: &[],
+        scope: Scope::Namespace,
+    },
+    Rule {
+        groups: &["batch"],
+        resources: &["jobs"],
+        verbs: &["create", "delete", "get", "list", "watch"],
+        names: &[],
+        scope: Scope::Namespace,
+    },
+    Rule {
+        groups: &[""],
+        resources: &["pods"],
+        verbs: &["list", "watch"],
+        names: &[],
+        scope: Scope::Namespace,
+    },
+    // Only events say why a volume cannot be mounted.
+    Rule { groups: &[""], resources: &["events"], verbs: &["list"], names: &[], scope: Scope::Namespace },
+    Rule { groups: &[""], resources: &["nodes"], verbs: &["list"], names: &[], scope: Scope::Cluster },
+];
+
+type Guarded = DeserializeGuard<MetadataBackupPolicy>;
+
+/// Runs the controller until it is stopped.
+pub async fn run(context: Arc<Context>, wiring: Wiring) {
+    let (client, namespace) = (&context.runtime.client, &context.runtime.namespace);
+    let policies = Api::<Guarded>::namespaced(client.clone(), namespace);
+    let jobs = Api::<Job>::namespaced(client.clone(), namespace);
+    let pods = Api::<Pod>::namespaced(client.clone(), namespace);
+    let records = Api::<DeserializeGuard<MetadataBackupRecord>>::namespaced(client.clone(), namespace);
+    let locations = Api::<DeserializeGuard<BackupLocation>>::namespaced(client.clone(), namespace);
+    let of_a_policy = watcher::Config::default().labels(label::POLICY);
+    let controller = Controller::new(policies, watcher::Config::default());
+    let known = controller.store();
+    let controller = controller
+        .owns(Api::<CronJob>::namespaced(client.clone(), namespace), of_a_policy.clone())
+        .watches(jobs, of_a_policy.clone(), |job| labelled(&job))
+        .watches(pods, of_a_policy, |pod| labelled(&pod))
+        .watches(records, watcher::Config::default(), |record| policy_of(&record))
+        .watches(locations, watcher::Config::default(), move |location| users_of(&known, &location));
+    runtime::drive(controller, wiring, context, reconcile).await;
+}
+
+fn labelled(object: &impl Resource) -> Option<ObjectRef<Guarded>> {
+    let name = object.labels().get(label::POLICY)?;
+    Some(ObjectRef::new(name).within(&object.namespace()?))
+}
+
+fn policy_of(record: &DeserializeGuard<MetadataBackupRecord>) -> Option<ObjectRef<Guarded>> {
+    let name = &record.0.as_ref().ok()?.spec.policy;
+    Some(ObjectRef::new(name).within(&record.namespace()?))
+}
+
+fn users_of(known: &Store<Guarded>, location: &impl Resource) -> Vec<ObjectRef<Guarded>> {
+    let destination = location.name_any();
+    let uses =
+        |policy: &Guarded| policy.0.as_ref().is_ok_and(|policy| policy.spec.destination == destination);
+    known
+        .state()
+        .into_iter()
+        .filter(|policy| uses(policy))
+        .map(|policy| ObjectRef::from_obj(&*policy))
+        .collect()
+}
+
+/// Brings one policy's CronJob, status and backups in line with its spec.
+///
+/// A run never asks why it was called: it starts from what the API server says now,
+/// so a lost event or a restart changes the timing and nothing else.
+pub async fn reconcile(policy: Arc<MetadataBackupPolicy>, ctx: Arc<Context>) -> Result<Done, Error> {
+    if let Some(plan) = upstream::leave(&*policy) {
+        return act(&ctx.runtime, &*policy, plan).await;
+    }
+    let world = observe::observe(&ctx, &policy).await?;
+    let plan = decide::decide(&world);
+    act(&ctx.runtime, &*policy, plan).await
+}

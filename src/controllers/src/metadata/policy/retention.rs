@@ -1,0 +1,205 @@
+//! Which backups go: from records to one forget Job at a time. Deletes nothing itself.
+//!
+//! ```text
+//! records ─▶ model::retention ─▶ goers ─▶ forget Job ─▶ record controller: records go
+//! ```
+use std::time::Duration;
+
+use api::{
+    BackupLocation, MetadataBackupRecord,
+    conditions::{COMPLETE, RETAINED},
+    names::{Work, annotation},
+};
+use jiff::Timestamp;
+use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Condition};
+use kube::{Resource, ResourceExt};
+use model::{
+    Reason,
+    environment::{ForgetList, Pair},
+    result::{Failure, Forgotten},
+    retention::{Candidate, Verdict as Judged},
+};
+use runtime::{
+    Target,
+    conditions::{Verdict, find},
+};
+
+use super::{build, observe::World, status};
+use crate::{
+    metadata::text,
+    ownership::controls,
+    run::{self, Ended, Run},
+};
+
+/// What retention asks for, and what it says.
+#[derive(Debug)]
+pub struct Retained {
+    /// The forget Job to make.
+    pub create: Option<Job>,
+    /// The failed one that makes room for another try.
+    pub delete: Option<Target>,
+    /// How retention stands.
+    pub verdict: Verdict,
+    /// When to look again.
+    pub again: Option<Duration>,
+}
+
+impl Retained {
+    fn saying(verdict: Verdict) -> Self {
+        Self { create: None, delete: None, verdict, again: None }
+    }
+
+    /// Nothing is done while the policy itself is not in order.
+    pub fn untouched(world: &World) -> Self {
+        Self::saying(Verdict::stored(conditions(world), RETAINED))
+    }
+}
+
+/// Finds the backups that go and sees to it that they do.
+///
+/// # Guarantees
+///
+/// The newest backup and the newest complete one stay whatever the numbers say, and
+/// nothing goes while the newest backup is of a history that nobody accepted.
+pub fn decide(world: &World, location: &BackupLocation) -> Retained {
+    let lineage = status::lineage(world).verdict;
+    if lineage.holds == Some(false) {
+        let message = format!("nothing is removed until the lineage is accepted: {}", lineage.message);
+        return Retained::saying(Verdict::bad(lineage.reason, message));
+    }
+    let ours: Vec<&Job> = world.forgets.iter().filter(|job| controls(&world.policy, *job)).collect();
+    let runs: Vec<(&Job, Run<Forgotten>)> = ours.into_iter().map(|job| (job, judge(world, job))).collect();
+    if let Some((_, run)) = runs.iter().find(|(_, run)| !matches!(run, Run::Ended(_))) {
+        return under_way(world, run);
+    }
+    let (list, kept) = list(world, location);
+    let Some(list) = list else {
+        return Retained::saying(Verdict::good(Reason::Retained, format!("{kept} backups are kept")));
+    };
+    let name = build::forget_job_name(&world.policy, location, &list);
+    let made = runs.into_iter().find(|(job, _)| job.name_any() == name);
+    match made {
+        None => Retained {
+            create: Some(build::forget_job(&world.policy, location, &list, (&world.settings, &world.nodes))),
+            ..Retained::saying(going(world, list.go.len()))
+        },
+        Some((job, Run::Ended(ended))) => after(world, job, (ended, list.go.len())),
+        Some((_, run)) => under_way(world, &run),
+    }
+}
+
+fn judge(world: &World, job: &Job) -> Run<Forgotten> {
+    let pods = (world.pods.as_slice(), world.troubles.as_slice());
+    run::judge(Work::Forget.verb(), job, pods, world.now)
+}
+
+/// One at a time: two would wait for each other's locks.
+fn under_way(world: &World, run: &Run<Forgotten>) -> Retained {
+    let again = Some(run::NEXT_LOOK);
+    match run {
+        Run::Stuck(failure) => Retained { again, ..Retained::saying(failed(failure)) },
+        _ => Retained { again, ..Retained::untouched_or_good(world) },
+    }
+}
+
+impl Retained {
+    /// A failure stays said while it is tried again.
+    fn untouched_or_good(world: &World) -> Self {
+        let stored = Verdict::stored(conditions(world), RETAINED);
+        if stored.holds == Some(false) && stored.reason != Reason::LineageChanged {
+            return Self::saying(stored);
+        }
+        Self::saying(Verdict::good(Reason::Retained, "old backups are being removed"))
+    }
+}
+
+fn going(world: &World, count: usize) -> Verdict {
+    let said = Retained::untouched_or_good(world).verdict;
+    if said.holds == Some(false) {
+        said
+    } else {
+        Verdict { message: format!("{count} backups are being removed"), ..said }
+    }
+}
+
+fn after(world: &World, job: &Job, (ended, count): (Ended<Forgotten>, usize)) -> Retained {
+    match ended.outcome {
+        // The record controller has not got round to it.
+        Ok(_) => Retained { again: Some(run::NEXT_LOOK), ..Retained::saying(going(world, count)) },
+        Err(failure) => retry(world, job, (&failure, ended.at)),
+    }
+}
+
+/// Waits as long as it has been failing, then makes room for another try.
+fn retry(world: &World, job: &Job, (failure, at): (&Failure, Timestamp)) -> Retained {
+    let previous = find(conditions(world), RETAINED).filter(|stored| stored.status == "False");
+    let since = previous.map_or(world.now, |stored| stored.last_transition_time.0);
+    let again = run::left(at, run::retry_after(at, since), world.now);
+    let delete = (again.is_none() && job.meta().deletion_timestamp.is_none()).then(|| Target::of(job));
+    Retained { delete, again, ..Retained::saying(failed(failure)) }
+}
+
+fn failed(failure: &Failure) -> Verdict {
+    Verdict::bad(failure.reason, text(failure))
+}
+
+fn conditions(world: &World) -> &[Condition] {
+    world.policy.status.as_ref().map_or(&[], |status| status.conditions.as_slice())
+}
+
+/// A record whose backup is known to be at this location, and so may be judged.
+struct Known {
+    pair: Pair,
+    candidate: Candidate,
+}
+
+/// What goes, if anything, and how many stay.
+fn list(world: &World, location: &BackupLocation) -> (Option<ForgetList>, usize) {
+    let mut known: Vec<Known> = world.records.iter().filter_map(|record| known(record, location)).collect();
+    known.sort_by_key(|known| std::cmp::Reverse(known.candidate.time));
+    let candidates: Vec<Candidate> = known.iter().map(|known| known.candidate.clone()).collect();
+    let candidates = spare_newest_complete(world, &known, candidates);
+    let judged = world.policy.spec.retention().judge(&candidates);
+    let (goers, stayers): (Vec<_>, Vec<_>) =
+        known.into_iter().zip(judged).partition(|(_, judged)| *judged == Judged::Expired);
+    let kept = stayers.len();
+    let pairs = |known: Vec<(Known, Judged)>| known.into_iter().map(|(known, _)| known.pair);
+    let mut go: Vec<Pair> = pairs(goers).collect();
+    // Oldest first; the rest goes with the next Job.
+    go.reverse();
+    go.truncate(ForgetList::MOST);
+    let stay: Vec<Pair> = pairs(stayers).take(ForgetList::MOST).collect();
+    let list = (!go.is_empty() && !stay.is_empty()).then_some(ForgetList { go, stay });
+    (list, kept)
+}
+
+fn known(record: &MetadataBackupRecord, location: &BackupLocation) -> Option<Known> {
+    let status = record.status.as_ref()?;
+    let pinned = location.status.as_ref()?.repository_id.as_ref()?;
+    let is_here = status.repository_id.as_ref() == Some(pinned);
+    let hold = record.annotations().get(annotation::HOLD);
+    let pair = Pair {
+        etcd: status.snapshot_id_full.as_ref()?.parse().ok()?,
+        files: status.files_snapshot_id_full.as_ref()?.parse().ok()?,
+    };
+    let time = status.time.as_ref()?.0;
+    let candidate = Candidate { time, held: hold.map(|why| format!("hold: {why}")) };
+    (is_here && record.meta().deletion_timestamp.is_none()).then_some(Known { pair, candidate })
+}
+
+/// The newest backup that a restore can do with stays, even if incomplete ones follow it.
+fn spare_newest_complete(world: &World, known: &[Known], mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+    let is_complete = |known: &Known| {
+        let record = world.records.iter().find(|record| {
+            let status = record.status.as_ref();
+            status.and_then(|status| status.snapshot_id_full.as_deref()) == Some(known.pair.etcd.as_str())
+        });
+        let conditions = record.and_then(|record| record.status.as_ref()).map(|status| &status.conditions);
+        let complete = conditions.and_then(|conditions| find(conditions, COMPLETE));
+        complete.is_some_and(|complete| complete.status == "True")
+    };
+    if let Some(newest) = known.iter().position(is_complete) {
+        candidates[newest].held.get_or_insert_with(|| "newest complete".to_owned());
+    }
+    candidates
+}

@@ -1,0 +1,246 @@
+//! What a policy says of its runs.
+use api::{
+    MetadataBackupPolicyStatus,
+    conditions::{COMPLETE, FRESH, LINEAGE_ACCEPTED, PROVEN, READY, RETAINED},
+    metadata::Phase,
+    names::{Work, annotation},
+};
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::batch::v1::Job,
+    apimachinery::pkg::{
+        apis::meta::v1::{Condition, Time},
+        util::intstr::IntOrString,
+    },
+};
+use kube::ResourceExt;
+use model::{
+    Reason,
+    result::{Backup, Failure},
+};
+use runtime::{
+    Event, Importance,
+    conditions::{Page, Verdict},
+};
+
+use super::{
+    history::{History, record_of, word},
+    observe::World,
+};
+use crate::{metadata::text, run::Ended};
+
+/// The whole status.
+pub fn status(
+    world: &World,
+    history: &History,
+    (ready, retained): (&Verdict, &Verdict),
+) -> MetadataBackupPolicyStatus {
+    let previous = previous(world);
+    let generation = world.policy.metadata.generation;
+    let page = Page { previous: &previous.conditions, generation, now: world.now };
+    let lineage = lineage(world);
+    let conditions = page.write(&[
+        (READY, ready.clone()),
+        (FRESH, fresh(world, history)),
+        (COMPLETE, complete(world, history)),
+        (PROVEN, Verdict::stored(&previous.conditions, PROVEN)),
+        (RETAINED, retained.clone()),
+        (LINEAGE_ACCEPTED, lineage.verdict),
+    ]);
+    let newest_success = history.successes().map(|(started, _)| Time(started)).next();
+    let base = MetadataBackupPolicyStatus {
+        observed_generation: generation,
+        lineage: lineage.accepted,
+        records: i64::try_from(world.records.len()).ok(),
+        last_successful_time: newest_success.max(previous.last_successful_time.clone()),
+        next_schedule_time: None,
+        conditions,
+        ..previous
+    };
+    match newest(world, history) {
+        Some((job, ended)) => after(world, base, (job, ended)),
+        None if base.backup_status.is_none() => {
+            MetadataBackupPolicyStatus { backup_status: Some(Phase::Initializing.to_string()), ..base }
+        }
+        None => base,
+    }
+}
+
+fn previous(world: &World) -> MetadataBackupPolicyStatus {
+    world.policy.status.clone().unwrap_or_default()
+}
+
+fn conditions(world: &World) -> &[Condition] {
+    world.policy.status.as_ref().map_or(&[], |status| status.conditions.as_slice())
+}
+
+/// The newest run that ended, unless the status tells of a newer one whose Job is gone.
+fn newest<'a, 'b>(world: &World, history: &'b History<'a>) -> Option<(&'a Job, &'b Ended<Backup>)> {
+    let told = world.policy.status.as_ref().and_then(|status| status.backup_time.as_deref());
+    let told: Option<Timestamp> = told.and_then(|time| time.parse().ok());
+    history.newest().filter(|(_, ended)| told.is_none_or(|told| ended.started >= told))
+}
+
+fn after(
+    world: &World,
+    base: MetadataBackupPolicyStatus,
+    (job, ended): (&Job, &Ended<Backup>),
+) -> MetadataBackupPolicyStatus {
+    let common = MetadataBackupPolicyStatus {
+        backup_time: Some(ended.started.to_string()),
+        backup_pod: Some(ended.pod.clone()),
+        ..base
+    };
+    match &ended.outcome {
+        Ok(backup) => succeeded(common, backup, record_of(world, job, backup)),
+        Err(failure) => failed(common, failure),
+    }
+}
+
+fn succeeded(
+    base: MetadataBackupPolicyStatus,
+    backup: &Backup,
+    record: Option<&str>,
+) -> MetadataBackupPolicyStatus {
+    MetadataBackupPolicyStatus {
+        backup_status: Some(Phase::Completed.to_string()),
+        backup_error_message: Some(String::new()),
+        files_new: i64::try_from(backup.files_new).ok(),
+        files_changed: i64::try_from(backup.files_changed).ok(),
+        data_added: i64::try_from(backup.data_added).ok(),
+        total_bytes_processed: i64::try_from(backup.total_bytes_processed).ok(),
+        total_duration_secs: Some(IntOrString::String(format!("{:.3}", backup.total_duration_secs))),
+        snapshot_id: Some(backup.snapshot_id.short().to_owned()),
+        mbr_name: record.map(str::to_owned),
+        ..base
+    }
+}
+
+/// Figures of an earlier run beside the failure of a later one would be taken for its own.
+fn failed(base: MetadataBackupPolicyStatus, failure: &Failure) -> MetadataBackupPolicyStatus {
+    MetadataBackupPolicyStatus {
+        backup_status: Some(Phase::Failed.to_string()),
+        backup_error_message: Some(format!("{}: {}", failure.reason, text(failure))),
+        files_new: None,
+        files_changed: None,
+        data_added: None,
+        total_bytes_processed: None,
+        total_duration_secs: None,
+        snapshot_id: None,
+        mbr_name: None,
+        ..base
+    }
+}
+
+/// Whether the newest run was a success. One that cannot begin says so before it ends.
+fn fresh(world: &World, history: &History) -> Verdict {
+    if let Some(failure) = history.stuck() {
+        return Verdict::bad(failure.reason, text(failure));
+    }
+    match newest(world, history).map(|(_, ended)| ended) {
+        Some(Ended { started, outcome: Ok(_), .. }) => {
+            Verdict::good(Reason::Fresh, format!("the newest backup began at {started}"))
+        }
+        Some(Ended { outcome: Err(failure), .. }) => Verdict::bad(failure.reason, text(failure)),
+        None => Verdict::stored(conditions(world), FRESH),
+    }
+}
+
+/// Whether the newest backup has all that a restore needs. A failed run says nothing of it.
+fn complete(world: &World, history: &History) -> Verdict {
+    let Some((_, backup)) = history.successes().next() else {
+        return Verdict::stored(conditions(world), COMPLETE);
+    };
+    completeness(backup)
+}
+
+/// What a backup lacks for a restore.
+pub fn completeness(backup: &Backup) -> Verdict {
+    backup.incomplete.map_or_else(
+        || Verdict::good(Reason::Complete, Reason::Complete.meaning()),
+        |reason| Verdict::bad(reason, format!("{} {}", reason.meaning(), reason.advice())),
+    )
+}
+
+/// Which history the policy's backups belong to.
+pub struct Lineage {
+    /// The accepted one, where there is one.
+    pub accepted: Option<String>,
+    /// Whether the newest backup belongs to it.
+    pub verdict: Verdict,
+}
+
+/// The first history is accepted by itself; each later one by a person only.
+pub fn lineage(world: &World) -> Lineage {
+    let told = world.policy.status.as_ref().and_then(|status| status.lineage.clone());
+    let Some(newest) = newest_lineage(world) else {
+        let verdict = Verdict::stored(conditions(world), LINEAGE_ACCEPTED);
+        return Lineage { accepted: told, verdict };
+    };
+    let allowed = world.policy.annotations().get(annotation::ACCEPT_LINEAGE) == Some(&newest);
+    let accepted = told.filter(|_| !allowed).unwrap_or_else(|| newest.clone());
+    let verdict = if accepted == newest {
+        Verdict::good(Reason::Accepted, format!("the newest backup is of lineage {newest}"))
+    } else {
+        let key = annotation::ACCEPT_LINEAGE;
+        let message = format!(
+            "the newest backup is of lineage {newest}, accepted is {accepted}; to accept the new one, annotate the policy with {key}: {newest}"
+        );
+        Verdict::bad(Reason::LineageChanged, message)
+    };
+    Lineage { accepted: Some(accepted), verdict }
+}
+
+fn newest_lineage(world: &World) -> Option<String> {
+    let history = History::of(world);
+    let runs = history.successes().map(|(_, backup)| (backup.time, backup.lineage.to_string()));
+    let records = world.records.iter().filter_map(|record| {
+        let status = record.status.as_ref()?;
+        Some((status.time.as_ref()?.0, status.lineage.clone()?))
+    });
+    runs.chain(records).max().map(|(_, lineage)| lineage)
+}
+
+/// What changed since the stored status: a run that ended, one that cannot begin, a
+/// retention that began to fail.
+pub fn events(world: &World, history: &History, retained: &Verdict) -> Vec<Event> {
+    let run = newest(world, history)
+        .filter(|(_, ended)| is_news(world, ended))
+        .map(|(_, ended)| ended_event(ended));
+    let fresh = fresh(world, history);
+    let is_stuck = history.stuck().is_some() && fresh.is_news(conditions(world), FRESH);
+    let stuck = is_stuck.then(|| warning("BackupFailed", Work::Backup, &fresh));
+    let is_failing = retained.holds == Some(false) && retained.is_news(conditions(world), RETAINED);
+    let retention = is_failing.then(|| warning("RetentionFailed", Work::Forget, retained));
+    run.into_iter().chain(stuck).chain(retention).collect()
+}
+
+fn is_news(world: &World, ended: &Ended<Backup>) -> bool {
+    world.policy.status.as_ref().is_none_or(|told| {
+        told.backup_pod.as_ref() != Some(&ended.pod)
+            || told.backup_time.as_deref() != Some(&ended.started.to_string())
+    })
+}
+
+fn ended_event(ended: &Ended<Backup>) -> Event {
+    match &ended.outcome {
+        Ok(backup) => Event {
+            importance: Importance::Normal,
+            reason: "BackupSucceeded",
+            action: Work::Backup.verb(),
+            word: word(ended),
+            message: format!("backup completed, snapshot ID: {}", backup.snapshot_id.short()),
+        },
+        Err(failure) => warning("BackupFailed", Work::Backup, &Verdict::bad(failure.reason, text(failure))),
+    }
+}
+
+fn warning(reason: &'static str, work: Work, said: &Verdict) -> Event {
+    Event {
+        importance: Importance::Warning,
+        reason,
+        action: work.verb(),
+        word: said.reason,
+        message: said.message.clone(),
+    }
+}

@@ -1,0 +1,66 @@
+//! Controller of [`MetadataRestore`]: says that this version cannot do it.
+//!
+//! ```text
+//! API server ─▶ observe ─▶ World ─▶ decide ─▶ Plan ─▶ act ─▶ API server
+//! ```
+//!
+//! Silence would be taken for work under way.
+pub mod decide;
+pub mod observe;
+
+use std::sync::Arc;
+
+use api::{
+    GROUP, MetadataRestore, conditions,
+    rbac::{Rule, Scope},
+};
+use kube::{
+    Api,
+    core::DeserializeGuard,
+    runtime::{Controller, watcher},
+};
+use runtime::{Done, Error, Wiring, act};
+
+use crate::{Context, upstream};
+
+/// Name of the controller, to the API server and in the log.
+pub const MANAGER: &str = "kubedr-operator/restore";
+
+/// Conditions that the controller owns.
+pub const CONDITIONS: &[&str] = conditions::OF_RESTORE;
+
+/// What the controller may do.
+pub const RBAC: &[Rule] = &[
+    Rule {
+        groups: &[GROUP],
+        resources: &["metadatarestores"],
+        verbs: &["get", "list", "patch", "watch"],
+        names: &[],
+        scope: Scope::Namespace,
+    },
+    Rule {
+        groups: &[GROUP],
+        resources: &["metadatarestores/status"],
+        verbs: &["patch"],
+        names: &[],
+        scope: Scope::Namespace,
+    },
+];
+
+/// Runs the controller until it is stopped.
+pub async fn run(context: Arc<Context>, wiring: Wiring) {
+    let (client, namespace) = (&context.runtime.client, &context.runtime.namespace);
+    let restores = Api::<DeserializeGuard<MetadataRestore>>::namespaced(client.clone(), namespace);
+    let controller = Controller::new(restores, watcher::Config::default());
+    runtime::drive(controller, wiring, context, reconcile).await;
+}
+
+/// Answers one restore.
+pub async fn reconcile(restore: Arc<MetadataRestore>, ctx: Arc<Context>) -> Result<Done, Error> {
+    if let Some(plan) = upstream::leave(&*restore) {
+        return act(&ctx.runtime, &*restore, plan).await;
+    }
+    let world = observe::observe(&ctx, &restore);
+    let plan = decide::decide(&world);
+    act(&ctx.runtime, &*restore, plan).await
+}

@@ -1,0 +1,68 @@
+//! Reads that several controllers share. Each ends, and each names what it read.
+use std::fmt::Debug;
+
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::core::v1::{Event, Node, Pod},
+};
+use kube::{Api, Resource, ResourceExt, api::ListParams, core::DeserializeGuard};
+use runtime::{Context, Error, call};
+use serde::de::DeserializeOwned;
+
+use crate::{placement::NodeLabels, run};
+
+/// A kind of the operator's namespace.
+pub trait Kind:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned
+{
+}
+
+impl<K> Kind for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned
+{
+}
+
+/// One object, where it exists and has the shape of its kind.
+pub async fn one<K: Kind>(ctx: &Context, what: &'static str, name: &str) -> Result<Option<K>, Error> {
+    let api = Api::<DeserializeGuard<K>>::namespaced(ctx.client.clone(), &ctx.namespace);
+    let found = call(api.get_opt(name)).await.map_err(|source| Error::Read { what, source })?;
+    Ok(found.and_then(|guarded| guarded.0.ok()))
+}
+
+/// All objects with some labels. One that does not have the shape of its kind is left out:
+/// its own controller says so.
+pub async fn all<K: Kind>(ctx: &Context, what: &'static str, labels: &str) -> Result<Vec<K>, Error> {
+    let api = Api::<DeserializeGuard<K>>::namespaced(ctx.client.clone(), &ctx.namespace);
+    let params = ListParams::default().labels(labels);
+    let found = call(api.list(&params)).await.map_err(|source| Error::Read { what, source })?;
+    Ok(found.items.into_iter().filter_map(|guarded| guarded.0.ok()).collect())
+}
+
+/// Labels of all nodes.
+pub async fn nodes(ctx: &Context) -> Result<Vec<NodeLabels>, Error> {
+    let api = Api::<Node>::all(ctx.client.clone());
+    let found = call(api.list_metadata(&ListParams::default())).await;
+    let found = found.map_err(|source| Error::Read { what: "nodes", source })?;
+    Ok(found.items.into_iter().map(|node| node.metadata.labels.unwrap_or_default()).collect())
+}
+
+/// Why volumes of pods that hang cannot be mounted, by the pods' UIDs.
+///
+/// Only events tell; so they are read, but only for pods that have hung for a while.
+pub async fn mount_troubles(
+    ctx: &Context,
+    pods: &[Pod],
+    now: jiff::Timestamp,
+) -> Result<Vec<(String, String)>, Error> {
+    let mut troubles = Vec::new();
+    for pod in pods.iter().filter(|pod| run::hangs_in_creation(pod, now)) {
+        let uid = pod.uid().unwrap_or_default();
+        let params = ListParams::default().fields(&format!("involvedObject.uid={uid},reason=FailedMount"));
+        let api = Api::<Event>::namespaced(ctx.client.clone(), &ctx.namespace);
+        let found = call(api.list(&params)).await.map_err(|source| Error::Read { what: "events", source })?;
+        let newest =
+            found.items.into_iter().max_by_key(|event| event.last_timestamp.clone().map(|time| time.0));
+        troubles.extend(newest.and_then(|event| event.message).map(|message| (uid, message)));
+    }
+    Ok(troubles)
+}

@@ -1,0 +1,258 @@
+//! How one Job stands: from its pods' results where there are any, else from what Kubernetes says.
+//!
+//! One Job is one piece of work, however many pods it took.
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::{
+    api::{
+        batch::v1::Job,
+        core::v1::{ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod},
+    },
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+use kube::{Resource, ResourceExt};
+use model::{
+    Reason,
+    result::{Failure, Outcome, parse},
+};
+use serde::Deserialize;
+
+use crate::ownership::pods_of;
+
+/// A pod that has not begun after this long is worth a word: 60 s is what is promised.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(15);
+/// How soon to look again at a Job whose pod has not begun.
+pub const NEXT_LOOK: Duration = Duration::from_secs(16);
+
+/// How one Job stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Run<Success> {
+    /// It waits for its pod, or its pod runs.
+    UnderWay {
+        /// Whether its pod began; if not, look again soon.
+        begun: bool,
+    },
+    /// It cannot begin for now.
+    Stuck(Failure),
+    /// It ended.
+    Ended(Ended<Success>),
+}
+
+/// A Job that ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended<Success> {
+    /// When.
+    pub at: Timestamp,
+    /// When it was started.
+    pub started: Timestamp,
+    /// Name of the pod that decided, or of the Job where no pod is left.
+    pub pod: String,
+    /// What came of it.
+    pub outcome: Outcome<Success>,
+}
+
+/// Judges a Job of the agent's `verb`.
+///
+/// Only pods that the Job controls count, and of a success only the result of a pod
+/// that ended well. `troubles` are mounts that fail, by the pods' UIDs.
+pub fn judge<Success>(
+    verb: &str,
+    job: &Job,
+    (pods, troubles): (&[Pod], &[(String, String)]),
+    now: Timestamp,
+) -> Run<Success>
+where
+    Success: for<'a> Deserialize<'a>,
+{
+    let mut pods = pods_of(job, pods);
+    pods.sort_by_key(|pod| (pod.creation_timestamp().map(|time| time.0), pod.name_any()));
+    let success = pods.iter().rev().filter(|pod| phase(pod) == "Succeeded").find_map(|pod| {
+        let success = parse::<Success>(verb, message(pod)).ok()?;
+        Some((pod.name_any(), success))
+    });
+    let Some((at, condition)) = finish(job) else {
+        return pods.last().map_or(Run::UnderWay { begun: false }, |pod| unfinished(pod, troubles, now));
+    };
+    let last = pods.last().map_or_else(|| job.name_any(), |pod| pod.name_any());
+    let (pod, outcome) = match success {
+        Some((pod, success)) => (pod, Ok(success)),
+        None => (last, Err(failure::<Success>(verb, &pods, &condition))),
+    };
+    Run::Ended(Ended { at, started: started(job), pod, outcome })
+}
+
+/// When a Job was started.
+pub fn started(job: &Job) -> Timestamp {
+    let status = job.status.as_ref();
+    let time = status.and_then(|status| status.start_time.clone()).or_else(|| job.creation_timestamp());
+    time.map_or(Timestamp::UNIX_EPOCH, |Time(time)| time)
+}
+
+/// Whether a pod hangs in front of its containers, so that only its events can say why.
+pub fn hangs_in_creation(pod: &Pod, now: Timestamp) -> bool {
+    let waits = waiting(pod).and_then(|waiting| waiting.reason.as_deref()) == Some("ContainerCreating");
+    phase(pod) == "Pending" && waits && is_overdue(pod, now)
+}
+
+/// When and how a Job ended, if it did.
+fn finish(job: &Job) -> Option<(Timestamp, JobEnd)> {
+    let conditions = job.status.as_ref()?.conditions.as_deref().unwrap_or_default();
+    let ends = conditions.iter().find(|condition| {
+        condition.status == "True" && matches!(condition.type_.as_str(), "Complete" | "Failed")
+    })?;
+    let at = ends.last_transition_time.as_ref().map_or_else(|| started(job), |Time(time)| *time);
+    let reason = ends.reason.clone().unwrap_or_default();
+    Some((at, JobEnd { reason, message: ends.message.clone().unwrap_or_default() }))
+}
+
+/// What the Job's own condition says.
+struct JobEnd {
+    reason: String,
+    message: String,
+}
+
+fn unfinished<Success>(pod: &Pod, troubles: &[(String, String)], now: Timestamp) -> Run<Success> {
+    if phase(pod) != "Pending" {
+        return Run::UnderWay { begun: phase(pod) == "Running" };
+    }
+    if !is_overdue(pod, now) {
+        return Run::UnderWay { begun: false };
+    }
+    let trouble = troubles.iter().find(|(uid, _)| Some(uid) == pod.meta().uid.as_ref());
+    let stuck = unscheduled(pod)
+        .or_else(|| waiting(pod).and_then(not_created))
+        .or_else(|| trouble.map(|(_, message)| not_mounted(message)));
+    stuck.map_or(Run::UnderWay { begun: false }, Run::Stuck)
+}
+
+fn is_overdue(pod: &Pod, now: Timestamp) -> bool {
+    pod.creation_timestamp().is_none_or(|Time(time)| now.duration_since(time) >= PATIENCE)
+}
+
+fn unscheduled(pod: &Pod) -> Option<Failure> {
+    let conditions = pod.status.as_ref()?.conditions.as_deref().unwrap_or_default();
+    let refused = conditions
+        .iter()
+        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
+    let message = refused.message.clone().unwrap_or_default();
+    Some(Failure::new(Reason::Unschedulable, format!("no node takes pod {}: {message}", pod.name_any())))
+}
+
+fn not_created(waiting: &ContainerStateWaiting) -> Option<Failure> {
+    let word = waiting.reason.as_deref().unwrap_or_default();
+    let message = waiting.message.as_deref().unwrap_or_default();
+    let reason = match word {
+        "ErrImagePull"
+        | "ImagePullBackOff"
+        | "InvalidImageName"
+        | "ErrImageNeverPull"
+        | "ImageInspectError"
+        | "RegistryUnavailable" => Reason::ImagePull,
+        "CreateContainerError" | "RunContainerError" => Reason::ImageBroken,
+        "CreateContainerConfigError" => Reason::MountFailed,
+        _ => return None,
+    };
+    Some(Failure::new(reason, format!("{word}: {message}")))
+}
+
+fn not_mounted(message: &str) -> Failure {
+    let is_absent = message.contains("hostPath type check failed");
+    Failure::new(if is_absent { Reason::HostPathMissing } else { Reason::MountFailed }, message)
+}
+
+/// Why a Job failed: what its newest pod said, else what Kubernetes says of it.
+fn failure<Success>(verb: &str, pods: &[&Pod], end: &JobEnd) -> Failure
+where
+    Success: for<'a> Deserialize<'a>,
+{
+    let said = pods.iter().rev().find_map(|pod| match parse::<Success>(verb, message(pod)) {
+        Err(failure) if failure.reason != Reason::NoResult => Some(failure),
+        // A success of a pod that did not end well: not to be believed.
+        _ => None,
+    });
+    said.unwrap_or_else(|| wordless(pods, end))
+}
+
+fn wordless(pods: &[&Pod], end: &JobEnd) -> Failure {
+    if end.reason == "DeadlineExceeded" {
+        return Failure::new(Reason::DeadlineExceeded, said_or(&end.message, "the Job took too long"));
+    }
+    let Some(pod) = pods.last() else {
+        return Failure::new(Reason::NoResult, format!("the Job's pods are gone. {}", end.message));
+    };
+    let status = pod.status.as_ref();
+    let word = status.and_then(|status| status.reason.as_deref()).unwrap_or_default();
+    let text = status.and_then(|status| status.message.as_deref()).unwrap_or_default();
+    if word == "Evicted" {
+        return Failure::new(Reason::Evicted, said_or(text, "the node evicted the pod"));
+    }
+    terminated(pod).map_or_else(
+        || {
+            Failure::new(
+                Reason::Killed,
+                format!("pod {} ended before its container began. {text}", pod.name_any()),
+            )
+        },
+        |ended| by_exit(pod, ended),
+    )
+}
+
+fn by_exit(pod: &Pod, ended: &ContainerStateTerminated) -> Failure {
+    let (name, code) = (pod.name_any(), ended.exit_code);
+    match (ended.reason.as_deref(), code) {
+        (Some("OOMKilled"), _) => {
+            Failure::new(Reason::OutOfMemory, format!("pod {name} was killed at its memory limit"))
+        }
+        (_, 130 | 137 | 143) => {
+            Failure::new(Reason::Killed, format!("pod {name} was ended from outside (exit code {code})"))
+        }
+        (Some("ContainerCannotRun" | "StartError"), _) => Failure::new(
+            Reason::ImageBroken,
+            format!("pod {name} could not start: {}", ended.message.as_deref().unwrap_or_default()),
+        ),
+        _ => Failure::new(Reason::NoResult, format!("pod {name} ended with exit code {code} and no result")),
+    }
+}
+
+fn said_or(text: &str, otherwise: &str) -> String {
+    if text.is_empty() { otherwise.to_owned() } else { text.to_owned() }
+}
+
+fn phase(pod: &Pod) -> &str {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
+}
+
+fn container(pod: &Pod) -> Option<&ContainerStatus> {
+    pod.status.as_ref()?.container_statuses.as_ref()?.first()
+}
+
+fn waiting(pod: &Pod) -> Option<&ContainerStateWaiting> {
+    container(pod)?.state.as_ref()?.waiting.as_ref()
+}
+
+fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
+    container(pod)?.state.as_ref()?.terminated.as_ref()
+}
+
+fn message(pod: &Pod) -> &str {
+    terminated(pod).and_then(|ended| ended.message.as_deref()).unwrap_or_default()
+}
+
+/// How long to wait after a failure before trying again: as long as it has been failing.
+///
+/// That doubles by itself and needs no counter that could be lost.
+pub fn retry_after(ended: Timestamp, failing_since: Timestamp) -> SignedDuration {
+    const SHORTEST: SignedDuration = SignedDuration::from_secs(10);
+    const LONGEST: SignedDuration = SignedDuration::from_mins(5);
+    ended.duration_since(failing_since).clamp(SHORTEST, LONGEST)
+}
+
+/// What is left of a wait that began at `since`; nothing where it is over.
+pub fn left(since: Timestamp, wait: SignedDuration, now: Timestamp) -> Option<Duration> {
+    let left = wait - now.duration_since(since);
+    left.is_positive().then(|| left.unsigned_abs() + Duration::from_millis(100))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! `/healthz` and `/readyz`: one gate per controller, and one for the API server.
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::{Context, Result};
+use axum::{Router, extract::State, http::StatusCode, routing::get};
+use runtime::Gate;
+use tokio::net::TcpListener;
+
+/// What readiness depends on.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    api_server: Gate,
+    leads: Gate,
+    controllers: Arc<Mutex<Vec<(&'static str, Gate)>>>,
+}
+
+impl Health {
+    /// The API server answered.
+    pub fn reached(&self) {
+        self.api_server.open();
+    }
+
+    /// This process leads: from now on it is ready only with all its caches filled.
+    pub fn leading(&self) {
+        self.leads.open();
+    }
+
+    /// A gate for one more controller.
+    pub fn gate(&self, name: &'static str) -> Gate {
+        let gate = Gate::default();
+        self.controllers.lock().unwrap_or_else(PoisonError::into_inner).push((name, gate.clone()));
+        gate
+    }
+
+    /// What keeps the process from being ready, by name.
+    fn waits_for(&self) -> Vec<&'static str> {
+        if !self.api_server.is_open() {
+            return vec!["API server"];
+        }
+        if !self.leads.is_open() {
+            // A follower is ready to follow.
+            return Vec::new();
+        }
+        let controllers = self.controllers.lock().unwrap_or_else(PoisonError::into_inner);
+        controllers.iter().filter(|(_, gate)| !gate.is_open()).map(|(name, _)| *name).collect()
+    }
+}
+
+/// Serves at the first address that can be bound.
+pub async fn serve(health: Health, addresses: &[SocketAddr]) -> Result<()> {
+    let listener = TcpListener::bind(addresses).await.context("failed to listen for health")?;
+    axum::serve(listener, router(health)).await.context("failed to serve health")
+}
+
+fn router(health: Health) -> Router {
+    Router::new().route("/healthz", get(|| async { "ok" })).route("/readyz", get(ready)).with_state(health)
+}
+
+async fn ready(State(health): State<Health>) -> (StatusCode, String) {
+    let waits_for = health.waits_for();
+    if waits_for.is_empty() {
+        return (StatusCode::OK, "ok".to_owned());
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for {}", waits_for.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, http::Request};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn status(health: &Health) -> StatusCode {
+        let request = Request::get("/readyz").body(Body::empty()).expect("a request");
+        router(health.clone()).oneshot(request).await.expect("an answer").status()
+    }
+
+    #[tokio::test]
+    async fn ready_is_a_follower_that_reached_the_api_server_or_a_leader_that_knows_all() {
+        let health = Health::default();
+        let gate = health.gate("policy");
+        assert_eq!(status(&health).await, StatusCode::SERVICE_UNAVAILABLE);
+        health.reached();
+        assert_eq!(status(&health).await, StatusCode::OK);
+        health.leading();
+        assert_eq!(status(&health).await, StatusCode::SERVICE_UNAVAILABLE);
+        gate.open();
+        assert_eq!(status(&health).await, StatusCode::OK);
+    }
+}

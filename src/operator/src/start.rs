@@ -1,0 +1,193 @@
+//! Puts the process together and takes it apart again.
+//!
+//! ```text
+//! API server answers ─▶ lease ─▶ controllers ─▶ SIGTERM: they end, the lease is released
+//!                                            └▶ lease lost: the process ends at once
+//! ```
+use std::{future::Future, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use controllers::{
+    Settings,
+    metadata::{location, policy, record, restore},
+};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client, ResourceExt};
+use runtime::{Wiring, call, lease::Elector};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::Config,
+    health::{self, Health},
+    lead::Leadership,
+};
+
+/// Name of the one lease.
+const LEASE: &str = "kubedr-operator";
+/// How long reconciles may take to end: less than a pod's usual 30 s, and more than a request.
+const FAREWELL: Duration = Duration::from_secs(20);
+/// Pause between two tries to reach the API server.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Runs until a signal asks it to stop, or something ends that must not.
+pub async fn run(config: Config) -> Result<()> {
+    let stopped = stopped()?;
+    tokio::pin!(stopped);
+    let health = Health::default();
+    let serving = health::serve(health.clone(), &config.health);
+    tokio::pin!(serving);
+    tokio::select! {
+        served = &mut serving => served,
+        done = work(&config, &health, &mut stopped) => done,
+    }
+}
+
+async fn work(
+    config: &Config,
+    health: &Health,
+    stopped: &mut (impl Future<Output = ()> + Unpin),
+) -> Result<()> {
+    let client = client().await?;
+    let instance = instance();
+    let cluster_uid = tokio::select! {
+        uid = cluster_uid(&client) => uid,
+        () = &mut *stopped => return Ok(()),
+    };
+    health.reached();
+    let mut leadership = leadership(config, &client, &instance);
+    tokio::select! {
+        () = leadership.acquire() => {}
+        () = &mut *stopped => return Ok(()),
+    }
+    health.leading();
+    tracing::info!(namespace = config.namespace, instance, cluster_uid, "leading");
+    let assembly = Assembly { config, client, instance, settings: Arc::new(settings(config, cluster_uid)) };
+    lead(assembly, health, leadership, stopped).await
+}
+
+/// Everything that each controller's context is made of.
+struct Assembly<'a> {
+    config: &'a Config,
+    client: Client,
+    instance: String,
+    settings: Arc<Settings>,
+}
+
+async fn lead(
+    assembly: Assembly<'_>,
+    health: &Health,
+    mut leadership: Leadership,
+    stopped: &mut (impl Future<Output = ()> + Unpin),
+) -> Result<()> {
+    let stop = CancellationToken::new();
+    let mut tasks = assembly.start(health, &stop);
+    tokio::select! {
+        () = leadership.hold() => bail!("the lease was lost"),
+        _ = tasks.join_next() => bail!("a controller ended by itself"),
+        () = stopped => {}
+    }
+    tracing::info!("stopping");
+    stop.cancel();
+    // The lease is held until the last reconcile has ended, or another leader would meet it.
+    tokio::select! {
+        () = leadership.hold() => bail!("the lease was lost"),
+        ended = timeout(FAREWELL, async { while tasks.join_next().await.is_some() {} }) => {
+            if ended.is_err() {
+                bail!("a reconcile did not end in time");
+            }
+        }
+    }
+    leadership.release().await;
+    Ok(())
+}
+
+impl Assembly<'_> {
+    fn start(&self, health: &Health, stop: &CancellationToken) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        let wiring =
+            |name, conditions| Wiring { name, conditions, synced: health.gate(name), stop: stop.clone() };
+        let records = self.context(record::MANAGER);
+        tasks.spawn(location::run(self.context(location::MANAGER), wiring("location", location::CONDITIONS)));
+        tasks.spawn(policy::run(self.context(policy::MANAGER), wiring("policy", policy::CONDITIONS)));
+        tasks.spawn(record::run_jobs(records.clone(), wiring("record-jobs", &[])));
+        tasks.spawn(record::run_records(records, wiring("record", record::CONDITIONS)));
+        tasks.spawn(restore::run(self.context(restore::MANAGER), wiring("restore", restore::CONDITIONS)));
+        tasks
+    }
+
+    fn context(&self, manager: &'static str) -> Arc<controllers::Context> {
+        let namespace = self.config.namespace.clone();
+        let runtime = runtime::Context::new(self.client.clone(), namespace, manager, clock);
+        Arc::new(controllers::Context {
+            runtime: runtime.on(self.instance.clone()),
+            settings: self.settings.clone(),
+        })
+    }
+}
+
+fn settings(config: &Config, cluster_uid: String) -> Settings {
+    Settings {
+        agent_image: config.agent_image.clone(),
+        agent_image_pull_policy: config.agent_image_pull_policy.clone(),
+        allowed_host_paths: config.allowed_host_paths.clone(),
+        cluster_uid,
+        cluster_name: config.cluster_name.clone(),
+    }
+}
+
+/// The one client: of the pod's account, or of the kubeconfig where there is no pod.
+async fn client() -> Result<Client> {
+    let config = kube::Config::infer().await.context("failed to find the API server")?;
+    Client::try_from(config).context("failed to make a client")
+}
+
+fn leadership(config: &Config, client: &Client, instance: &str) -> Leadership {
+    if !config.leader_elect {
+        return Leadership::Alone;
+    }
+    let elector = Elector::new(client.clone(), &config.namespace, (LEASE, instance.to_owned()), clock);
+    Leadership::Elected(Box::new(elector))
+}
+
+/// Asks until the API server answers: it may start after the operator.
+async fn cluster_uid(client: &Client) -> String {
+    let namespaces = Api::<Namespace>::all(client.clone());
+    loop {
+        match call(namespaces.get_metadata("kube-system")).await {
+            Ok(namespace) => {
+                if let Some(uid) = namespace.uid() {
+                    return uid;
+                }
+            }
+            Err(error) => tracing::warn!(error = model::chain(&error), "failed to read kube-system"),
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// What this process is called: the pod's name, which the kubelet makes its host name.
+fn instance() -> String {
+    std::env::var("HOSTNAME").unwrap_or_else(|_| format!("operator-{}", std::process::id()))
+}
+
+fn stopped() -> Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+#[expect(clippy::disallowed_methods, reason = "the composition root brings the clock")]
+fn clock() -> Timestamp {
+    Timestamp::now()
+}
