@@ -40,7 +40,7 @@ fn tidy(schema: &mut JSONSchemaProps) {
     properties.for_each(tidy);
 }
 
-/// Joins the lines of a doc comment's paragraphs: they were broken for the width of the source.
+/// One line per description: kubectl and `config/` break it for their own width.
 fn reflow(text: &str) -> String {
-    text.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect::<Vec<_>>().join("\n\n")
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -1,0 +1,151 @@
+//! `config/manager`: the namespace, and the operator in it.
+use api::names;
+use serde_json::{Value, json};
+
+use crate::{
+    tree::{File, MARK},
+    yaml,
+};
+
+/// Images carry the version of this crate, which is that of the whole workspace.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// uid of the operator's process; the customary one for "nobody in particular".
+const USER: i64 = 65532;
+
+/// Namespace and Deployment.
+pub fn files() -> Vec<File> {
+    let namespace_comment = format!(
+        "{MARK} from src/manifests. Do not edit.\n\n\
+         Pod security is `privileged` because agents mount folders of the node and may use its\n\
+         network, which both lesser levels forbid; they have no capability and no token. Treat\n\
+         the namespace as you treat kube-system: who may create pods or kubedr's kinds in it can\n\
+         read a control-plane node's files."
+    );
+    let deployment_comment = format!(
+        "{MARK} from src/manifests. Do not edit.\n\n\
+         One replica, replaced rather than rolled: the lease would let a second one only wait, and\n\
+         backups are started by CronJobs, not by the operator.\n\
+         Priority: the alarm must not be the first thing that a full cluster evicts. Where a\n\
+         quota binds system priorities to other namespaces (GKE does), remove the line.\n\
+         No CPU limit: it would slow the operator just when there is most to do."
+    );
+    vec![
+        File::new("config/manager/namespace.yaml", yaml::document(&namespace_comment, &[namespace()])),
+        File::new("config/manager/deployment.yaml", yaml::document(&deployment_comment, &[deployment()])),
+    ]
+}
+
+/// Labels of what is installed, as against what the operator makes.
+pub fn labels(component: &str) -> Value {
+    json!({ names::label::NAME: names::label::PRODUCT, names::label::COMPONENT: component })
+}
+
+fn namespace() -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": names::DEFAULT_NAMESPACE,
+            "labels": {
+                names::label::NAME: names::label::PRODUCT,
+                "pod-security.kubernetes.io/enforce": "privileged",
+                "pod-security.kubernetes.io/audit": "privileged",
+                "pod-security.kubernetes.io/warn": "privileged",
+            },
+        },
+    })
+}
+
+fn deployment() -> Value {
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": names::OPERATOR_ACCOUNT,
+            "namespace": names::DEFAULT_NAMESPACE,
+            "labels": labels("operator"),
+        },
+        "spec": {
+            "replicas": 1,
+            "strategy": { "type": "Recreate" },
+            "selector": { "matchLabels": labels("operator") },
+            "template": {
+                "metadata": { "labels": labels("operator") },
+                "spec": pod(),
+            },
+        },
+    })
+}
+
+fn pod() -> Value {
+    json!({
+        "serviceAccountName": names::OPERATOR_ACCOUNT,
+        "automountServiceAccountToken": true,
+        "priorityClassName": "system-cluster-critical",
+        "nodeSelector": { "kubernetes.io/os": "linux" },
+        "terminationGracePeriodSeconds": 30,
+        "securityContext": {
+            "runAsNonRoot": true,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "seccompProfile": { "type": "RuntimeDefault" },
+        },
+        "containers": [container()],
+    })
+}
+
+fn container() -> Value {
+    let probe = |path: &str| json!({ "httpGet": { "path": path, "port": "health" }, "periodSeconds": 10 });
+    json!({
+        "name": "operator",
+        "image": format!("kubedr/operator:{VERSION}"),
+        "imagePullPolicy": "IfNotPresent",
+        "args": [
+            format!("--namespace={}", names::DEFAULT_NAMESPACE),
+            format!("--agent-image=kubedr/agent:{VERSION}"),
+            "--leader-elect",
+        ],
+        "ports": [{ "name": "health", "containerPort": 8081 }],
+        "livenessProbe": probe("/healthz"),
+        "readinessProbe": probe("/readyz"),
+        "resources": {
+            "requests": { "cpu": "50m", "memory": "64Mi" },
+            "limits": { "memory": "256Mi" },
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "capabilities": { "drop": ["ALL"] },
+            "readOnlyRootFilesystem": true,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::{apps::v1::Deployment, core::v1::Namespace};
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+
+    /// Reads a value as its type and finds that nothing of it was misspelt.
+    fn is<Kind: DeserializeOwned + serde::Serialize>(value: &Value) {
+        let typed: Kind = serde_json::from_value(value.clone()).expect("the type");
+        assert_eq!(json!(typed), *value);
+    }
+
+    #[test]
+    fn every_field_is_one_that_kubernetes_knows() {
+        is::<Namespace>(&namespace());
+        is::<Deployment>(&deployment());
+    }
+
+    #[test]
+    fn the_selector_finds_the_pods() {
+        let deployment = deployment();
+        assert_eq!(
+            deployment["spec"]["selector"]["matchLabels"],
+            deployment["spec"]["template"]["metadata"]["labels"]
+        );
+    }
+}
