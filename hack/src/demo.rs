@@ -102,9 +102,9 @@ impl Demo {
         self.make_secret("minio-creds", &self.bucket_keys()?)?;
         self.make_secret("etcd-creds", &self.etcd_keys()?)?;
         self.serve_bucket()?;
-        say("Applying the samples: kubectl apply -k config/samples");
+        say("Applying the samples: kubectl apply -f config/samples");
         let samples = repository().join("config/samples");
-        command::run_visibly(self.kubectl(&["apply", "-k"]).arg(samples))
+        command::run_visibly(self.kubectl(&["apply", "-f"]).arg(samples))
     }
 
     /// The keys' files, under the names that the Secret wants; their contents never are arguments.

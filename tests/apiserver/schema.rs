@@ -37,13 +37,12 @@ async fn definitions_are_structural_and_samples_are_accepted() {
             let conditions = crd["status"]["conditions"].to_string();
             assert!(!conditions.contains("NonStructuralSchema"), "{conditions}");
         }
-        let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/samples");
-        kubedr
-            .cluster
-            .program("kubectl")
-            .args(["apply", "-n", &kubedr.namespace, "-k", samples])
-            .succeed()
-            .await?;
+        let samples = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../config/samples"))?;
+        for sample in samples {
+            let manifest =
+                std::fs::read_to_string(sample?.path())?.replace("kubedr-system", &kubedr.namespace);
+            kubedr.cluster.program("kubectl").args(["apply", "-f", "-"]).input(manifest).succeed().await?;
+        }
         Ok(())
     })
     .await;
