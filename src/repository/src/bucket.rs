@@ -22,6 +22,9 @@ use crate::{
     refusal::{Refusal, reason},
 };
 
+/// How much of a server's words is repeated, characters.
+const LONGEST_CAUSE: usize = 600;
+
 /// The bucket and folder of one repository.
 ///
 /// # Guarantees
@@ -103,8 +106,10 @@ impl Bucket {
         let Err(error) = probe.send().await else { return Ok(false) };
         match error.code() {
             Some("NoSuchBucket") => self.create().await,
-            Some("AccessDenied") => Err(self.denied("look into the bucket", &error).await),
-            _ => Err(self.failure("look into the bucket", &error)),
+            Some("AccessDenied") if self.is_someone_elses().await => {
+                Err(self.blame(Reason::BucketForbidden, "look into it", &error))
+            }
+            _ => Err(self.failure("look into it", &error)),
         }
     }
 
@@ -115,31 +120,22 @@ impl Bucket {
             let constraint = BucketLocationConstraint::from(region);
             CreateBucketConfiguration::builder().location_constraint(constraint).build()
         });
-        let request =
-            self.client.create_bucket().bucket(&self.store.bucket).set_create_bucket_configuration(place);
-        let Err(error) = request.send().await else { return Ok(true) };
+        let request = self.client.create_bucket().bucket(&self.store.bucket);
+        let Err(error) = request.set_create_bucket_configuration(place).send().await else { return Ok(true) };
         match error.code() {
             // Another pod made it between our two requests.
             Some("BucketAlreadyOwnedByYou") => Ok(false),
             Some("AccessDenied") => {
-                let failure = self.failure("make the bucket, which does not exist", &error);
-                Err(Failure { reason: Reason::BucketMissing, ..failure })
+                Err(self.blame(Reason::BucketMissing, "make the bucket, which does not exist", &error))
             }
             _ => Err(self.failure("make the bucket", &error)),
         }
     }
 
     /// Tells a bucket of someone else from one that the keys have no right to.
-    async fn denied<E>(&self, step: &str, error: &SdkError<E, HttpResponse>) -> Failure
-    where
-        E: std::error::Error + ProvideErrorMetadata + 'static,
-    {
-        let failure = self.failure(step, error);
-        let Ok(answer) = self.client.list_buckets().send().await else { return failure };
-        if answer.buckets().iter().any(|bucket| bucket.name() == Some(&self.store.bucket)) {
-            return failure;
-        }
-        Failure { reason: Reason::BucketForbidden, ..failure }
+    async fn is_someone_elses(&self) -> bool {
+        let Ok(answer) = self.client.list_buckets().send().await else { return false };
+        !answer.buckets().iter().any(|bucket| bucket.name() == Some(&self.store.bucket))
     }
 
     /// Looks for the parts of a repository.
@@ -158,7 +154,7 @@ impl Bucket {
         // More than one: consoles make an empty object that stands for the folder.
         let request = self.client.list_objects_v2().bucket(&self.store.bucket).prefix(self.store.key(folder));
         let answer = request.max_keys(5).send().await;
-        let answer = answer.map_err(|error| self.failure(&format!("list {folder:?}"), &error))?;
+        let answer = answer.map_err(|error| self.failure(&list(folder), &error))?;
         Ok(answer.contents().iter().any(|object| object.key().is_some_and(|key| !key.ends_with('/'))))
     }
 
@@ -172,9 +168,7 @@ impl Bucket {
                 return Ok(());
             }
             if next == after {
-                let message =
-                    self.message(&format!("list {folder:?}"), "its pages repeat", Reason::Unavailable);
-                return Err(Failure::new(Reason::Unavailable, message));
+                return Err(self.described(Reason::Unavailable, &list(folder), "its pages repeat"));
             }
             after = next;
         }
@@ -185,13 +179,12 @@ impl Bucket {
         let request = self.client.list_objects_v2().bucket(&self.store.bucket).prefix(self.store.key(folder));
         let request = request.set_continuation_token(after.map(str::to_owned));
         let answer = request.customize().interceptor(date.clone()).send().await;
-        let answer = answer.map_err(|error| self.failure(&format!("list {folder:?}"), &error))?;
+        let answer = answer.map_err(|error| self.failure(&list(folder), &error))?;
         let objects = answer.contents().iter().filter_map(|object| self.object(object)).collect();
         // A server that says "there is more" without a token would be asked the same for ever.
         let next = answer.next_continuation_token().filter(|_| answer.is_truncated() == Some(true));
         if answer.is_truncated() == Some(true) && next.is_none() {
-            let message = self.message(&format!("list {folder:?}"), "it ended early", Reason::Unavailable);
-            return Err(Failure::new(Reason::Unavailable, message));
+            return Err(self.described(Reason::Unavailable, &list(folder), "it ended early"));
         }
         Ok((Page { objects, answered: date.take() }, next.map(str::to_owned)))
     }
@@ -237,7 +230,7 @@ impl Bucket {
         let reading = collect(answer.body, most);
         let read = tokio::time::timeout(connection::BODY_DEADLINE, reading).await;
         let read = read.unwrap_or_else(|_| Err((Reason::ConnectionRefused, "it took too long".to_owned())));
-        read.map(Some).map_err(|(reason, what)| Failure::new(reason, self.message(&step, &what, reason)))
+        read.map(Some).map_err(|(reason, what)| self.described(reason, &step, &what))
     }
 
     /// Deletes one file; it is no error if it is gone already.
@@ -254,24 +247,40 @@ impl Bucket {
     where
         E: std::error::Error + ProvideErrorMetadata + 'static,
     {
-        let chain = model::chain(error);
-        let message = error.message().unwrap_or_default();
-        let Some(status) = error.raw_response().map(|answer| answer.status().as_u16()) else {
-            let reason = reason(Refusal::Unreached { chain: &chain });
-            return Failure::new(reason, self.message(step, &chain, reason));
+        let reason = match error.raw_response() {
+            None => reason(Refusal::Unreached { chain: &model::chain(error) }),
+            Some(answer) => {
+                let (status, code) = (answer.status().as_u16(), error.code());
+                reason(Refusal::Answered { status, code, message: error.message().unwrap_or_default() })
+            }
         };
-        let reason = reason(Refusal::Answered { status, code: error.code(), message });
-        let what = format!("{} ({status}) {message}", error.code().unwrap_or("no error code"));
-        let failure = Failure::new(reason, self.message(step, &what, reason));
+        let failure = self.blame(reason, step, error);
         if reason == Reason::InvalidSpec { failure.at(field(error.code())) } else { failure }
     }
 
+    fn blame<E>(&self, reason: Reason, step: &str, error: &SdkError<E, HttpResponse>) -> Failure
+    where
+        E: std::error::Error + ProvideErrorMetadata + 'static,
+    {
+        let what = match error.raw_response() {
+            None => model::chain(error),
+            Some(answer) => {
+                let code = error.code().unwrap_or("no error code");
+                format!("{code} ({}) {}", answer.status().as_u16(), error.message().unwrap_or_default())
+            }
+        };
+        self.described(reason, step, &what)
+    }
+
     /// What was found and what to do, without a secret.
-    fn message(&self, step: &str, what: &str, reason: Reason) -> String {
+    fn described(&self, reason: Reason, step: &str, what: &str) -> Failure {
         let Store { url, bucket, .. } = self.store.as_ref();
         let what = self.credentials.scrub(what.trim().trim_end_matches('.'));
-        let what: String = what.chars().take(600).collect();
-        format!("failed to {step} in bucket {bucket:?} at {url}: {what}. {}", reason.advice())
+        let what: String = what.chars().take(LONGEST_CAUSE).collect();
+        Failure::new(
+            reason,
+            format!("bucket {bucket:?} at {url}: failed to {step}: {what}. {}", reason.advice()),
+        )
     }
 }
 
@@ -279,6 +288,10 @@ impl fmt::Debug for Bucket {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Bucket").field("store", &self.store).finish_non_exhaustive()
     }
+}
+
+fn list(folder: &str) -> String {
+    format!("list {folder:?}")
 }
 
 /// The field that a server's refusal of the request itself is about.

@@ -25,6 +25,8 @@ pub(crate) const BODY_DEADLINE: Duration = Duration::from_mins(5);
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 const ATTEMPT_DEADLINE: Duration = Duration::from_secs(30);
+/// All attempts together: whatever is wrong is to be told within a minute.
+const DEADLINE: Duration = Duration::from_secs(45);
 const ATTEMPTS: u32 = 3;
 
 /// The SDK's settings for one repository.
@@ -40,7 +42,7 @@ pub(crate) fn config(access: &Access) -> Result<Config, Failure> {
     let deadlines = TimeoutConfig::builder()
         .connect_timeout(CONNECT_DEADLINE)
         .operation_attempt_timeout(ATTEMPT_DEADLINE)
-        .operation_timeout(ATTEMPT_DEADLINE * (ATTEMPTS + 1))
+        .operation_timeout(DEADLINE)
         .build();
     let mut builder = Config::builder()
         .behavior_version(BehaviorVersion::latest())

@@ -188,8 +188,8 @@ impl Reader<'_> {
         let part = self.bucket.get_part(&name, place.offset.into(), place.length.into()).await?;
         let part = part.ok_or_else(|| missing(&[(place.pack.id, place.pack.size, None)], 1))?;
         if part.len() < place.length as usize {
-            let end = u64::from(place.offset) + part.len() as u64;
-            return Err(missing(&[(place.pack.id, place.pack.size, Some(end))], 1));
+            let found = self.bucket.size(&name).await?;
+            return Err(missing(&[(place.pack.id, place.pack.size, found)], 1));
         }
         place.tree(self.key, id, part).map_err(|error| damaged(&format!("tree {id} in {name}"), &error))
     }

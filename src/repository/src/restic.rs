@@ -299,7 +299,7 @@ impl Restic {
 
     fn judge(&self, verb: &str, ended: &Ended) -> Result<(), Failure> {
         if let Some(reason) = ended.stopped {
-            return Err(self.failure(reason, &format!("restic {verb} was stopped"), ended));
+            return Err(self.failure(reason, &format!("restic {verb} was stopped"), ended, ""));
         }
         if !ended.status.success() {
             let exit = ended
@@ -307,7 +307,8 @@ impl Restic {
                 .code()
                 .map_or_else(|| Exit::Signal(ended.status.signal().unwrap_or_default()), Exit::Code);
             let reason = verdict::reason(exit, &ended.last_words);
-            return Err(self.failure(reason, &format!("restic {verb} failed ({})", ended.status), ended));
+            let what = format!("restic {verb} failed ({})", ended.status);
+            return Err(self.failure(reason, &what, ended, reason.advice()));
         }
         if ended.overflowed {
             return Err(Failure::new(
@@ -318,11 +319,11 @@ impl Restic {
         Ok(())
     }
 
-    fn failure(&self, reason: Reason, what: &str, ended: &Ended) -> Failure {
+    fn failure(&self, reason: Reason, what: &str, ended: &Ended, advice: &str) -> Failure {
         let said = self.access.credentials.scrub(&verdict::said(&ended.last_words));
         let said: String = said.chars().take(800).collect();
         let repository = self.access.store.repository();
-        Failure::new(reason, format!("{what} at {repository}: {said}. {}", reason.advice()))
+        Failure::new(reason, format!("{what} at {repository}: {said}. {advice}").trim_end())
     }
 
     fn command(&self, arguments: Vec<OsString>) -> Command {

@@ -20,7 +20,7 @@ const WRONG_PASSWORD: i32 = 12;
 const SIGKILL: i32 = 9;
 
 /// Most messages of restic that are repeated.
-const MOST_MESSAGES: usize = 3;
+const MOST_MESSAGES: usize = 5;
 
 /// The reason for an end that is no success.
 pub(crate) fn reason(exit: Exit, last_words: &str) -> Reason {
@@ -39,6 +39,8 @@ pub(crate) fn reason(exit: Exit, last_words: &str) -> Reason {
 
 /// Words of restic and its libraries, and what they mean; the first that fits counts.
 const MEANINGS: &[(&str, Reason)] = &[
+    // Of two inits at once: the other one made it, which the next try finds.
+    ("config already initialized", Reason::RepositoryLocked),
     ("failed to start command", Reason::ImageBroken),
     ("command failed: ", Reason::SnapshotTruncated),
     ("all source directories/files do not exist", Reason::HostPathMissing),
@@ -100,6 +102,9 @@ struct LineError {
 /// The last things that restic said, as one text for people.
 pub(crate) fn said(last_words: &str) -> String {
     let mut messages: Vec<_> = last_words.lines().map(message).filter(|text| !text.is_empty()).collect();
+    if messages.is_empty() {
+        return "it said nothing".to_owned();
+    }
     // restic says some things both as they happen and at the end.
     messages.dedup();
     messages.split_off(messages.len().saturating_sub(MOST_MESSAGES)).join("; ")
@@ -167,6 +172,7 @@ mod tests {
     #[case::host_is_unknown(1, r#"{"message_type":"exit_error","code":1,"message":"Fatal: Fatal: create repository at s3:http://no-such-host.invalid/bucket/pre failed: client.BucketExists: Get \"http://no-such-host.invalid/bucket/?location=\": dial tcp: lookup no-such-host.invalid on 10.255.255.53:53: no such host"}"#, Reason::HostNotFound)]
     #[case::no_tls(1, r#"{"message_type":"exit_error","code":1,"message":"Fatal: Fatal: create repository at s3:https://127.0.0.1:17070/bucket/pre failed: client.BucketExists: Get \"https://127.0.0.1:17070/bucket/?location=\": http: server gave HTTP response to HTTPS client"}"#, Reason::TlsUntrusted)]
     #[case::damaged_config(1, r#"{"message_type":"exit_error","code":1,"message":"Fatal: config or key 458b374d0f9994bb9864e4d0b419286ff3ed4a14c6f91cbdab810c591716ec57 is damaged: ciphertext verification failed"}"#, Reason::RepositoryDamaged)]
+    #[case::made_by_another(1, r#"{"message_type":"exit_error","code":1,"message":"Fatal: Fatal: create key in repository at s3:http://127.0.0.1:17070/bucket/pre failed: repository master key and config already initialized"}"#, Reason::RepositoryLocked)]
     #[case::interrupted(130, "signal interrupt received, cleaning up \n", Reason::Killed)]
     #[case::silent(1, "", Reason::Unavailable)]
     fn an_exit_code_becomes(#[case] code: i32, #[case] last_words: &str, #[case] expected: Reason) {
@@ -199,5 +205,6 @@ mod tests {
         let expected = "nonexist does not exist, skipping; /data/x: open: permission denied; \
                         Warning: at least one source file could not be read";
         assert_eq!(said(last_words), expected);
+        assert_eq!(said("\n"), "it said nothing");
     }
 }
