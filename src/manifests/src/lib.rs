@@ -8,7 +8,6 @@
 //!
 //! Nothing here talks to a cluster.
 mod definitions;
-mod interim;
 mod kustomize;
 mod operator;
 mod rbac;

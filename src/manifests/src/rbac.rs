@@ -8,7 +8,6 @@ use api::{
 use serde_json::{Value, json};
 
 use crate::{
-    interim,
     tree::{File, MARK},
     yaml,
 };
@@ -26,7 +25,7 @@ pub fn files() -> Vec<File> {
          Who may create kubedr's kinds can read a node's files and etcd's keys: never aggregate\n\
          these rights into the roles edit or admin."
     );
-    let rules: Vec<&Rule> = interim::RBAC.iter().copied().flatten().collect();
+    let rules: Vec<&Rule> = controllers::RBAC.iter().copied().flatten().collect();
     vec![
         File::new("config/rbac/accounts.yaml", yaml::document(&accounts, &accounts_of())),
         File::new("config/rbac/operator.yaml", yaml::document(&operator, &roles(&rules))),
@@ -115,7 +114,7 @@ mod tests {
     const READS: [&str; 3] = ["get", "list", "watch"];
 
     fn rules() -> impl Iterator<Item = &'static Rule> {
-        interim::RBAC.iter().copied().flatten()
+        controllers::RBAC.iter().copied().flatten()
     }
 
     #[test]
