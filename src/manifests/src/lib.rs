@@ -32,7 +32,11 @@ pub fn files() -> Vec<File> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::{collections::BTreeSet, path::Path};
+
+    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+        CustomResourceDefinition, JSONSchemaProps,
+    };
 
     use super::*;
 
@@ -42,6 +46,30 @@ mod tests {
         let found = drift(&root, &files()).expect("the checkout is readable");
         let found: Vec<String> = found.iter().map(ToString::to_string).collect();
         assert!(found.is_empty(), "run `cargo xtask generate`:\n{}", found.join("\n"));
+    }
+
+    /// The contract is kept by hand, so that a name cannot change without anyone noticing.
+    #[test]
+    fn the_contract_names_every_field_and_reason() {
+        let contract = include_str!("../../../docs/contract.md");
+        let words: BTreeSet<&str> = contract.split(|letter: char| !letter.is_ascii_alphanumeric()).collect();
+        let reasons = model::Reason::ALL.iter().map(|reason| reason.as_str().to_owned());
+        for word in api::crds().iter().flat_map(fields).chain(reasons) {
+            assert!(words.contains(word.as_str()), "docs/contract.md does not say {word:?}");
+        }
+    }
+
+    /// Names of all fields of a kind's spec and status.
+    fn fields(crd: &CustomResourceDefinition) -> Vec<String> {
+        let schema =
+            crd.spec.versions[0].schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref());
+        schema.map(within).unwrap_or_default()
+    }
+
+    fn within(schema: &JSONSchemaProps) -> Vec<String> {
+        // Conditions are those of Kubernetes itself.
+        let properties = schema.properties.iter().flatten().filter(|(name, _)| *name != "conditions");
+        properties.flat_map(|(name, property)| within(property).into_iter().chain([name.clone()])).collect()
     }
 
     #[test]

@@ -89,7 +89,8 @@ pub struct BackupLocationSpec {
     #[x_kube(validation = rule::object_name())]
     pub maintenance_credentials: Option<String>,
 
-    /// When unused data is pruned and stored data is checked.
+    /// When unused data is pruned and stored data is checked. Accepted, but not in effect in this
+    /// version.
     #[serde(default)]
     pub maintenance: Maintenance,
 }

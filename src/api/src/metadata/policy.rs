@@ -124,12 +124,12 @@ pub struct MetadataBackupPolicySpec {
 
     /// By how many percent the number of objects may fall from one backup to the next before the
     /// last one is spared from retention, so that a mass deletion does not age out the backup
-    /// that can undo it. 0 is off. Default: `30`.
+    /// that can undo it. 0 is off. Accepted, but not in effect in this version. Default: `30`.
     #[serde(default = "default_shrink_guard")]
     #[schemars(range(min = 0, max = 100))]
     pub shrink_guard: i64,
 
-    /// When and how backups are proven to be readable.
+    /// When and how backups are proven to be readable. Accepted, but not in effect in this version.
     #[serde(default)]
     pub verify: Verify,
 
