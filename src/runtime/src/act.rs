@@ -139,7 +139,7 @@ fn event_object<K: Resource<DynamicType = ()>>(ctx: &Context, owner: &K, event: 
     };
     ApiEvent {
         metadata: ObjectMeta {
-            generate_name: Some(format!("{}.", owner.name_any())),
+            generate_name: Some(format!("{}-", owner.name_any())),
             namespace: Some(ctx.namespace.clone()),
             ..ObjectMeta::default()
         },

@@ -10,8 +10,8 @@ use std::{
 
 use futures::StreamExt;
 use kube::{
-    Resource, ResourceExt,
-    core::DeserializeGuard,
+    Api, Resource, ResourceExt,
+    core::{DeserializeGuard, NamespaceResourceScope},
     runtime::{
         Controller,
         controller::{self, Action},
@@ -71,7 +71,13 @@ pub async fn drive<K, C, Reconcile, Running>(
     context: Arc<C>,
     reconcile: Reconcile,
 ) where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
     C: AsRef<Context> + Send + Sync + 'static,
     Reconcile: Fn(Arc<K>, Arc<C>) -> Running + Clone + Send + Sync + 'static,
     Running: Future<Output = Result<Done, Error>> + Send + 'static,
@@ -83,7 +89,7 @@ pub async fn drive<K, C, Reconcile, Running>(
     let wiring = Arc::new(wiring);
     let one = move |guarded: Arc<DeserializeGuard<K>>, context: Arc<C>| {
         let (wiring, reconcile) = (wiring.clone(), reconcile.clone());
-        async move { supervise(&wiring, guarded, context, reconcile).await }
+        async move { supervise(&wiring, &Target::of(&*guarded), context, reconcile).await }
     };
     let run = controller
         .with_config(controller::Config::default().concurrency(CONCURRENCY))
@@ -112,34 +118,55 @@ where
 /// One reconcile, its one log line, and `Ready=False` where it failed.
 async fn supervise<K, C, Reconcile, Running>(
     wiring: &Wiring,
-    guarded: Arc<DeserializeGuard<K>>,
+    known: &Target,
     context: Arc<C>,
     reconcile: Reconcile,
 ) -> Result<Action, Error>
 where
-    K: Resource<DynamicType = ()> + Clone,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
     C: AsRef<Context>,
     Reconcile: Fn(Arc<K>, Arc<C>) -> Running,
     Running: Future<Output = Result<Done, Error>>,
 {
     let begun = Instant::now();
-    let result = match &guarded.0 {
-        Ok(object) => reconcile(Arc::new(object.clone()), context.clone()).await,
-        Err(invalid) => Err(Error::Malformed(invalid.error.clone())),
-    };
-    log(wiring, &guarded.name_any(), &result, begun);
+    let result = on_newest(known, &context, reconcile).await;
+    log(wiring, &known.name, &result, begun);
     let ctx: &Context = (*context).as_ref();
     match result {
         Ok(done) => {
-            ctx.retries.succeeded(&guarded.name_any());
+            ctx.retries.succeeded(&known.name);
             Ok(done.again.map_or_else(Action::await_change, Action::requeue))
         }
         Err(error) => {
             if !wiring.conditions.is_empty() {
-                report(ctx, &Target::of(&*guarded), wiring.conditions, &error).await;
+                report(ctx, known, wiring.conditions, &error).await;
             }
             Err(error)
         }
+    }
+}
+
+/// Reconciles the object as the API server has it now.
+///
+/// A cache may lag behind what the last reconcile wrote, and an event would be told twice.
+async fn on_newest<K, C, Reconcile, Running>(
+    known: &Target,
+    context: &Arc<C>,
+    reconcile: Reconcile,
+) -> Result<Done, Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    C: AsRef<Context>,
+    Reconcile: Fn(Arc<K>, Arc<C>) -> Running,
+    Running: Future<Output = Result<Done, Error>>,
+{
+    let ctx: &Context = (**context).as_ref();
+    let api = Api::<DeserializeGuard<K>>::namespaced(ctx.client.clone(), &known.namespace);
+    let found = call(api.get_opt(&known.name)).await;
+    match found.map_err(|source| Error::Read { what: "the object", source })? {
+        None => Ok(Done::default()),
+        Some(DeserializeGuard(Ok(object))) => reconcile(Arc::new(object), context.clone()).await,
+        Some(DeserializeGuard(Err(invalid))) => Err(Error::Malformed(invalid.error)),
     }
 }
 

@@ -74,7 +74,7 @@ pub fn decide(world: &World, location: &BackupLocation) -> Retained {
     }
     let (list, kept) = list(world, location);
     let Some(list) = list else {
-        return Retained::saying(Verdict::good(Reason::Retained, format!("{kept} backups are kept")));
+        return Retained::saying(Verdict::good(Reason::Retained, format!("backups kept: {kept}")));
     };
     let name = build::forget_job_name(&world.policy, location, &list);
     let made = runs.into_iter().find(|(job, _)| job.name_any() == name);
@@ -118,7 +118,7 @@ fn going(world: &World, count: usize) -> Verdict {
     if said.holds == Some(false) {
         said
     } else {
-        Verdict { message: format!("{count} backups are being removed"), ..said }
+        Verdict { message: format!("backups being removed: {count}"), ..said }
     }
 }
 
