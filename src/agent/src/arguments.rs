@@ -11,7 +11,7 @@ pub struct Arguments {
     /// File that the result is written to, besides standard output
     #[arg(long, global = true, value_name = "FILE", default_value = RESULT_FILE)]
     pub result_file: PathBuf,
-    /// How the log on standard error is written; RUST_LOG says how much
+    /// How the log on standard error is written
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
     /// Folder that stands for the pod's root, for runs by hand

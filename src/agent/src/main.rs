@@ -64,17 +64,23 @@ async fn dispatch(arguments: Arguments, environment: &Environment) -> ExitCode {
         Verb::Init => {
             let config = environment.init(mounts);
             let run = Run::start(environment.deadline(), now);
-            report.conclude("init", &run, config.map(|config| init::init(config, run.clone()))).await
+            report
+                .conclude("init", &run, config.map(|config| Box::pin(init::init(config, run.clone()))))
+                .await
         }
         Verb::Backup => {
             let config = environment.backup(mounts);
             let run = Run::start(environment.deadline(), now);
-            report.conclude("backup", &run, config.map(|config| backup::backup(config, run.clone()))).await
+            report
+                .conclude("backup", &run, config.map(|config| Box::pin(backup::backup(config, run.clone()))))
+                .await
         }
         Verb::Forget => {
             let config = environment.forget(mounts);
             let run = Run::start(environment.deadline(), now);
-            report.conclude("forget", &run, config.map(|config| forget::forget(config, run.clone()))).await
+            report
+                .conclude("forget", &run, config.map(|config| Box::pin(forget::forget(config, run.clone()))))
+                .await
         }
         Verb::Stream(request) => stream::stream(&request, &mounts).await,
     }

@@ -15,8 +15,10 @@ pub fn etcd_credentials(folder: &Path, endpoints: &[String]) -> Result<Option<Cr
     }
     // What kubelet mounts for an optional Secret that does not exist is an empty folder.
     if fs::read_dir(folder).ok().and_then(|mut entries| entries.next()).is_none() {
-        let message =
-            format!("no Secret is mounted at {folder:?}; it must hold {AUTHORITY}, {CERTIFICATE} and {KEY}");
+        let message = format!(
+            "no Secret is mounted at {}; it must hold {AUTHORITY}, {CERTIFICATE} and {KEY}",
+            folder.display()
+        );
         return Err(Failure::new(Reason::SecretMissing, message).at("spec.etcdCreds"));
     }
     Ok(Some(Credentials {

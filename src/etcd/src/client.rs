@@ -95,7 +95,7 @@ impl Client {
         let header = answer.header.ok_or_else(|| Error::Call {
             endpoint: self.endpoint.clone(),
             call: "Maintenance/Status",
-            source: Box::new(Status::unimplemented("the answer has no header, which etcd always sends")),
+            source: Status::unimplemented("the answer has no header, which etcd always sends").into(),
         })?;
         Ok(Member {
             version: answer.version,
@@ -225,7 +225,7 @@ async fn within<Answer>(
 }
 
 fn failed(endpoint: &str, call: &'static str, status: Status) -> Error {
-    Error::Call { endpoint: endpoint.to_owned(), call, source: Box::new(status) }
+    Error::Call { endpoint: endpoint.to_owned(), call, source: status.into() }
 }
 
 /// Reads an alarm out of the text of a status: `memberID:1234 alarm:CORRUPT`.

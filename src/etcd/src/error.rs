@@ -1,5 +1,5 @@
 //! What can go wrong with one member, and which reason that is.
-use std::error::Error as StdError;
+use std::{error::Error as StdError, fmt};
 
 use model::{Reason, chain, result::Failure};
 use rustls::{AlertDescription, Error as Tls};
@@ -52,8 +52,42 @@ pub enum Error {
         /// The call.
         call: &'static str,
         /// The answer.
-        source: Box<tonic::Status>,
+        source: Refusal,
     },
+    /// The endpoint was looked at more closely, and this is what is wrong with it.
+    #[error("{endpoint:?} is of no use: {said}")]
+    Found {
+        /// The endpoint.
+        endpoint: String,
+        /// As one word.
+        reason: Reason,
+        /// As a sentence.
+        said: String,
+    },
+}
+
+/// An answer that is an error, in the server's words.
+#[derive(Debug)]
+pub struct Refusal(Box<tonic::Status>);
+
+impl From<tonic::Status> for Refusal {
+    fn from(status: tonic::Status) -> Self {
+        Self(Box::new(status))
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The server's own words may be long; what they are about stands at their beginning.
+        let said: String = self.0.message().chars().take(300).collect();
+        write!(formatter, "{said} ({:?})", self.0.code())
+    }
+}
+
+impl StdError for Refusal {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source()
+    }
 }
 
 impl Error {
@@ -65,7 +99,8 @@ impl Error {
             Self::Credentials { .. } => Reason::EtcdCertificateInvalid,
             Self::Connect { source, .. } => classify(None, &**source),
             Self::Silent { .. } => Reason::EtcdUnreachable,
-            Self::Call { source, .. } => classify(Some(source.code()), &**source),
+            Self::Call { source, .. } => classify(Some(source.0.code()), source),
+            Self::Found { reason, .. } => *reason,
         }
     }
 
@@ -98,7 +133,7 @@ fn cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 
     wrapped.map(|inner| inner as &(dyn StdError + 'static)).or_else(|| error.source())
 }
 
-fn tls_reason(error: &Tls) -> Option<Reason> {
+pub(crate) fn tls_reason(error: &Tls) -> Option<Reason> {
     match error {
         Tls::AlertReceived(AlertDescription::NoApplicationProtocol | AlertDescription::ProtocolVersion)
         | Tls::NoApplicationProtocol

@@ -10,6 +10,7 @@ mod choice;
 mod client;
 mod error;
 mod message;
+mod probe;
 mod survey;
 
 pub use choice::{Answer, Choice, Member, agree, choose};

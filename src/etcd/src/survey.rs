@@ -1,7 +1,12 @@
 //! Asks every endpoint what it is.
 use std::collections::BTreeSet;
 
-use crate::{Answer, Client, Credentials, Error, Member};
+use model::{Reason, result::Failure};
+
+use crate::{
+    Answer, Client, Credentials, Error, Member,
+    probe::{Finding, probe},
+};
 
 /// Asks all endpoints, each on its own, in the order given.
 ///
@@ -10,10 +15,29 @@ use crate::{Answer, Client, Credentials, Error, Member};
 pub async fn survey(endpoints: &[String], credentials: Option<&Credentials>) -> Vec<Answer> {
     let mut answers = Vec::with_capacity(endpoints.len());
     for endpoint in endpoints {
-        let found = ask(endpoint, credentials).await.map_err(|error| error.failure());
+        let found = match ask(endpoint, credentials).await {
+            Ok(member) => Ok(member),
+            Err(error) => Err(diagnosed(&error, endpoint, credentials).await),
+        };
         answers.push(Answer { endpoint: endpoint.clone(), found });
     }
     answers
+}
+
+/// The failure to report, with a closer look where a connection was just closed.
+async fn diagnosed(error: &Error, endpoint: &str, credentials: Option<&Credentials>) -> Failure {
+    let failure = error.failure();
+    if failure.reason != Reason::EtcdUnreachable || !matches!(error, Error::Call { .. }) {
+        return failure;
+    }
+    let (asked, credentials) = (endpoint.to_owned(), credentials.cloned());
+    let probing = tokio::task::spawn_blocking(move || probe(&asked, credentials.as_ref()));
+    match probing.await {
+        Ok(Some(Finding { reason, said })) => {
+            Error::Found { endpoint: endpoint.to_owned(), reason, said }.failure()
+        }
+        Ok(None) | Err(_) => failure,
+    }
 }
 
 async fn ask(endpoint: &str, credentials: Option<&Credentials>) -> Result<Member, Error> {

@@ -69,44 +69,44 @@ mod tests {
 
     use super::*;
 
-    fn stored(bytes: u64) -> Result<Summary, Failure> {
+    fn stored(bytes: u64) -> Summary {
         let snapshot_id = "ab".repeat(32).parse().expect("an id");
-        Ok(Summary {
+        Summary {
             snapshot_id,
             files_new: 1,
             files_changed: 0,
             data_added: 0,
             total_bytes_processed: bytes,
             total_duration: 0.0,
-        })
+        }
     }
 
     fn failed(reason: Reason) -> Failure {
         Failure::new(reason, "")
     }
 
-    fn whole() -> Option<Handover> {
-        Some(Handover::Whole(StreamFacts { bytes: 1056, sha256: String::new() }))
+    fn whole() -> Handover {
+        Handover::Whole(StreamFacts { bytes: 1056, sha256: String::new() })
     }
 
     #[rstest]
-    #[case::both_agree(stored(1056), whole(), None)]
-    #[case::restic_stored_less(stored(1024), whole(), Some(Reason::SnapshotTruncated))]
-    #[case::stream_says_nothing(stored(1056), None, Some(Reason::Bug))]
+    #[case::both_agree(Ok(stored(1056)), Some(whole()), None)]
+    #[case::restic_stored_less(Ok(stored(1024)), Some(whole()), Some(Reason::SnapshotTruncated))]
+    #[case::stream_says_nothing(Ok(stored(1056)), None, Some(Reason::Bug))]
     #[case::stream_failed(
         Err(failed(Reason::SnapshotTruncated)),
         Some(Handover::failed(failed(Reason::SnapshotDamaged))),
         Some(Reason::SnapshotDamaged)
     )]
     #[case::stream_failed_and_restic_did_not_notice(
-        stored(1056),
+        Ok(stored(1056)),
         Some(Handover::failed(failed(Reason::SnapshotDamaged))),
         Some(Reason::SnapshotDamaged)
     )]
     #[case::restic_failed(Err(failed(Reason::AccessDenied)), None, Some(Reason::AccessDenied))]
     #[case::restic_failed_after_the_stream(
         Err(failed(Reason::QuotaExceeded)),
-        whole(),
+        Some(whole()),
         Some(Reason::QuotaExceeded)
     )]
     fn stream_and_restic_must_agree(

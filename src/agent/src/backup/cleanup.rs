@@ -45,7 +45,7 @@ async fn done(forgetting: impl Future<Output = Result<usize, Failure>>, which: &
         Ok(Ok(0)) => {}
         Ok(Ok(snapshots)) => tracing::info!(snapshots, which, "snapshots are forgotten"),
         Ok(Err(failure)) => {
-            tracing::warn!(reason = %failure.reason, which, "not forgotten: {}", failure.message)
+            tracing::warn!(reason = %failure.reason, which, "not forgotten: {}", failure.message);
         }
         Err(_) => tracing::warn!(which, "not forgotten: it took longer than {} s", LONGEST.as_secs()),
     }

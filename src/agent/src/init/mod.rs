@@ -1,14 +1,30 @@
 //! `agent init`: a repository, made once and attached ever after.
 mod decide;
 
+use std::time::Duration;
+
+use aws_lc_rs::rand;
 use decide::{Step, accept, decide};
 use model::{
     Reason,
     result::{Failure, Initialization, Outcome},
 };
-use repository::{Bucket, attach};
+use repository::{Opened, attach};
+use tokio::time::sleep;
 
-use crate::{config::InitConfig, repository_access::Repository, run::Run};
+use crate::{
+    config::InitConfig,
+    repository_access::{Found, Repository},
+    run::Run,
+};
+
+/// How often a repository is made anew where others make one at the same time.
+const ATTEMPTS: u32 = 4;
+/// Within this time after a repository was made, others that began before it
+/// was there have left their key too.
+const SETTLING: Duration = Duration::from_secs(3);
+/// Longest pause before the next attempt; random, so that one of several is alone.
+const PAUSE: Duration = Duration::from_secs(15);
 
 /// Makes the bucket and the repository where there are none, else attaches what is there.
 ///
@@ -18,14 +34,31 @@ use crate::{config::InitConfig, repository_access::Repository, run::Run};
 /// not even the bucket is made unless an administrator allowed that.
 pub async fn init(config: InitConfig, run: Run) -> Outcome<Initialization> {
     let repository = Repository::new(&config.place, &run)?;
-    let step = run.unless_stopped(next(&config, &repository)).await?;
-    let created = step == Step::Make && make(&config, &repository).await?;
-    let opened = run.unless_stopped(attach(&repository.restic, &repository.bucket)).await?;
-    if !created {
-        accept(opened.id(), config.pinned.as_ref(), config.replace.as_ref())?;
-    }
+    let (opened, created) = attached(&config, &repository, &run).await?;
     tracing::info!(repository = %opened.id(), created, "the repository is attached");
     Ok(Initialization { repository_id: opened.id().clone(), created })
+}
+
+/// Attaches what is there, and makes it first where there is nothing.
+async fn attached(
+    config: &InitConfig,
+    repository: &Repository,
+    run: &Run,
+) -> Result<(Opened, bool), Failure> {
+    for _ in 1..ATTEMPTS {
+        match run.unless_stopped(next(config, repository)).await? {
+            Step::Attach => break,
+            Step::Make if make(repository).await? => {
+                let opened = run.unless_stopped(attach(&repository.restic, &repository.bucket)).await?;
+                return Ok((opened, true));
+            }
+            // Others made one at the same time: all of them step back.
+            Step::Make => run.unless_stopped(pause()).await?,
+        }
+    }
+    let opened = run.unless_stopped(attach(&repository.restic, &repository.bucket)).await?;
+    accept(opened.id(), config.pinned.as_ref(), config.replace.as_ref())?;
+    Ok((opened, false))
 }
 
 async fn next(config: &InitConfig, repository: &Repository) -> Result<Step, Failure> {
@@ -41,32 +74,56 @@ async fn next(config: &InitConfig, repository: &Repository) -> Result<Step, Fail
     decided(repository.look().await?)
 }
 
-/// Makes the repository; false where another init was quicker after all.
+/// Makes the repository; false where it was not made alone, and is gone again.
 ///
 /// Not stopped by a signal: it takes a moment, and half a repository is worse
 /// than a late exit.
-async fn make(config: &InitConfig, repository: &Repository) -> Result<bool, Failure> {
+async fn make(repository: &Repository) -> Result<bool, Failure> {
     if let Err(failure) = repository.finisher.init().await {
-        let found = repository.look().await?;
-        return match decide(found, config.pinned.as_ref(), config.replace.as_ref()) {
-            Ok(Step::Attach) => Ok(false),
-            Ok(Step::Make) | Err(_) => Err(failure),
-        };
+        // Someone else was quicker after all: there is something to look at.
+        let is_there = matches!(repository.look().await?, Found::Bucket(contents) if contents.config);
+        return if is_there { Ok(false) } else { Err(failure) };
     }
-    match keys(&repository.bucket).await? {
-        1 => Ok(true),
-        keys => {
-            let message = format!(
-                "{keys} keys are in the new repository: others were making it too; empty it and try again"
-            );
-            Err(Failure::new(Reason::RepositoryHalfMade, message))
-        }
+    sleep(SETTLING).await;
+    let keys = keys(repository).await?;
+    if keys.len() == 1 {
+        return Ok(true);
     }
+    step_back(repository, keys).await.map(|()| false)
 }
 
 /// Each restic that makes a repository leaves a key; only one fits the config that was written last.
-async fn keys(bucket: &Bucket) -> Result<usize, Failure> {
-    let mut count = 0;
-    bucket.list("keys/", |page| count += page.objects.len()).await?;
-    Ok(count)
+async fn keys(repository: &Repository) -> Result<Vec<String>, Failure> {
+    let mut keys = Vec::new();
+    let collect = |page: repository::Page| keys.extend(page.objects.into_iter().map(|object| object.name));
+    repository.bucket.list("keys/", collect).await?;
+    Ok(keys)
+}
+
+/// Removes a repository that several inits made at once, and that opens for none of them.
+///
+/// # Guarantees
+///
+/// Only in the very run that found the folder empty and made it, and only
+/// while nothing was ever stored in it.
+async fn step_back(repository: &Repository, keys: Vec<String>) -> Result<(), Failure> {
+    let is_unused = |found| matches!(found, Found::Bucket(contents) if !contents.data && !contents.index && !contents.snapshots);
+    if !is_unused(repository.look().await?) {
+        let message = format!("{} keys are in the repository, and it is in use already", keys.len());
+        return Err(Failure::new(Reason::RepositoryHalfMade, message));
+    }
+    tracing::warn!(keys = keys.len(), "others made this repository at the same time: all step back");
+    // The config first: what a crash leaves then is called half made, not damaged.
+    repository.bucket.delete("config").await?;
+    for key in keys {
+        repository.bucket.delete(&key).await?;
+    }
+    Ok(())
+}
+
+async fn pause() -> Result<(), Failure> {
+    let mut random = [0; 1];
+    rand::fill(&mut random).map_err(|_| Failure::new(Reason::Bug, "the system gives no random numbers"))?;
+    sleep(PAUSE * u32::from(random[0]) / u32::from(u8::MAX)).await;
+    Ok(())
 }
