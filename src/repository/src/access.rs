@@ -1,5 +1,6 @@
 //! What is needed to reach a repository.
 use std::{
+    ffi::OsStr,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -45,9 +46,11 @@ impl Credentials {
     /// `SecretMissing` where the folder is absent or empty, `SecretKeyMissing`
     /// with the key's name where that file is absent or empty.
     pub fn read(folder: &Path) -> Result<Self, Failure> {
-        let mut entries = fs::read_dir(folder).map_err(|error| missing(folder, &error.to_string()))?;
-        // What kubelet mounts for an optional Secret that does not exist is an empty folder.
-        if entries.next().is_none() {
+        let entries = fs::read_dir(folder).map_err(|error| missing(folder, &error.to_string()))?;
+        // The kubelet mounts an optional Secret that does not exist as a folder with nothing
+        // but its own `..data` and what that points to.
+        let is_key = |name: &OsStr| !name.as_encoded_bytes().starts_with(b"..");
+        if !entries.flatten().any(|entry| is_key(&entry.file_name())) {
             return Err(missing(folder, "it is empty"));
         }
         Ok(Self {
@@ -160,7 +163,8 @@ pub(crate) mod tests {
     #[test]
     fn an_absent_secret_is_an_empty_or_missing_folder() {
         let folder = mounted(&[]);
-        for path in [folder.path().to_owned(), folder.path().join("none")] {
+        let of_the_kubelet = mounted(&[("..2030_01_01", ""), ("..data", "")]);
+        for path in [folder.path().to_owned(), folder.path().join("none"), of_the_kubelet.path().to_owned()] {
             assert_eq!(Credentials::read(&path).expect_err("absent").reason, Reason::SecretMissing);
         }
     }

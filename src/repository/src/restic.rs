@@ -3,35 +3,34 @@
 //! ```text
 //! request ─▶ arguments (no secret) ─▶ process: environment (secrets) ─▶ JSON lines or verdict
 //! ```
+mod arguments;
+mod output;
+
+pub use arguments::{FilesBackup, StreamBackup};
+pub use output::{Listing, Snapshot, SnapshotSummary, Summary};
+
 use std::{
     ffi::OsString,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
 };
 
-use jiff::Timestamp;
-use model::{BucketLookup, Reason, SnapshotId, result::Failure};
+use model::{Reason, SnapshotId, result::Failure};
 use serde::Deserialize;
 use tokio::process::Command;
 use zeroize::Zeroizing;
 
 use crate::{
-    Access, Stop, connection,
+    Access, Stop,
     process::{self, Ended, Keep},
     verdict::{self, Exit},
 };
-
-/// Oldest restic that ends with an exit code of its own for what matters here.
-const OLDEST: (u32, u32) = (0, 17);
-
-/// How long restic waits for a lock that others hold.
-const RETRY_LOCK: &str = "--retry-lock=5m";
 
 /// Variables that restic shares with us; everything else it gets from here alone.
 const INHERITED: [&str; 2] = ["PATH", "GOMEMLIMIT"];
 
 /// A summary or an id among progress messages.
-const MESSAGE: Keep = Keep { wanted: is_message, line: 1 << 20, total: 1 << 20 };
+const MESSAGE: Keep = Keep { wanted: output::is_message, line: 1 << 20, total: 1 << 20 };
 /// One document.
 const DOCUMENT: Keep = Keep { wanted: |_| true, line: 64 << 20, total: 64 << 20 };
 
@@ -48,97 +47,6 @@ pub struct Restic {
     program: PathBuf,
     work: PathBuf,
     stop: Option<Stop>,
-}
-
-/// A backup of what a program writes to its standard output.
-#[derive(Clone, Debug)]
-pub struct StreamBackup<'a> {
-    /// Host name of the snapshot.
-    pub host: &'a str,
-    /// Tags of the snapshot.
-    pub tags: &'a [String],
-    /// Path of the stored file.
-    pub file: &'a str,
-    /// The program and its arguments. No secret: they are seen by everyone on the node.
-    pub command: &'a [String],
-}
-
-/// A backup of files and folders.
-#[derive(Clone, Debug)]
-pub struct FilesBackup<'a> {
-    /// Host name of the snapshot.
-    pub host: &'a str,
-    /// Tags of the snapshot.
-    pub tags: &'a [String],
-    /// What is stored, under these very paths.
-    pub paths: &'a [PathBuf],
-}
-
-/// What restic says of a backup that it made.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Summary {
-    /// Full id of the snapshot.
-    pub snapshot_id: SnapshotId,
-    /// Files that no earlier snapshot had.
-    #[serde(default)]
-    pub files_new: u64,
-    /// Files that differ from the parent snapshot's.
-    #[serde(default)]
-    pub files_changed: u64,
-    /// Bytes added to the repository, before compression.
-    #[serde(default)]
-    pub data_added: u64,
-    /// Bytes read.
-    #[serde(default)]
-    pub total_bytes_processed: u64,
-    /// Seconds.
-    #[serde(default)]
-    pub total_duration: f64,
-}
-
-/// One snapshot of a listing.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Snapshot {
-    /// Full id.
-    pub id: SnapshotId,
-    /// When the backup began.
-    pub time: Timestamp,
-    /// Tags; see [`model::tags`].
-    #[serde(default)]
-    pub tags: Vec<String>,
-    /// Host name.
-    #[serde(default)]
-    pub hostname: String,
-    /// What was backed up.
-    #[serde(default)]
-    pub paths: Vec<String>,
-    /// Figures; absent before restic 0.17.
-    #[serde(default)]
-    pub summary: Option<SnapshotSummary>,
-}
-
-/// What is in the repository.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Listing {
-    /// Snapshots that can be read.
-    pub snapshots: Vec<Snapshot>,
-    /// Ids of those that cannot; the last 40 or so.
-    pub unreadable: Vec<String>,
-}
-
-/// Figures of a stored snapshot.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct SnapshotSummary {
-    /// When it began.
-    pub backup_start: Timestamp,
-    /// When it ended.
-    pub backup_end: Timestamp,
-    /// Bytes added to the repository, before compression.
-    #[serde(default)]
-    pub data_added: u64,
-    /// Bytes read.
-    #[serde(default)]
-    pub total_bytes_processed: u64,
 }
 
 impl Restic {
@@ -167,16 +75,19 @@ impl Restic {
     pub async fn version(&self) -> Result<String, Failure> {
         let output = self.run("version", vec!["version".into(), "--json".into()], DOCUMENT).await?;
         let text = String::from_utf8_lossy(&output).into_owned();
-        let version = version(&text).ok_or_else(|| {
+        let version = output::version(&text).ok_or_else(|| {
             let text: String = text.chars().take(100).collect();
             Failure::new(
                 Reason::ImageBroken,
                 format!("{} is no restic: it calls itself {text:?}", self.program.display()),
             )
         })?;
-        if !is_new_enough(&version) {
-            let message =
-                format!("restic {version} is too old, at least {}.{} is needed", OLDEST.0, OLDEST.1);
+        if !output::is_new_enough(&version) {
+            let message = format!(
+                "restic {version} is too old, at least {}.{} is needed",
+                output::OLDEST.0,
+                output::OLDEST.1
+            );
             return Err(Failure::new(Reason::ImageBroken, message));
         }
         Ok(version)
@@ -193,7 +104,7 @@ impl Restic {
         }
         let arguments = ["init", "--json", "--repository-version=2"].map(OsString::from).to_vec();
         let output = self.run("init", arguments, MESSAGE).await?;
-        parse::<Initialized>("init", last_line(&output)).map(|initialized| initialized.id)
+        output::parse::<Initialized>("init", output::last_line(&output)).map(|initialized| initialized.id)
     }
 
     /// The repository's master key, as restic prints it.
@@ -210,17 +121,17 @@ impl Restic {
     /// `SnapshotTruncated` where the program failed. What it wrote to its
     /// standard error is in the message.
     pub async fn backup_stream(&self, request: StreamBackup<'_>) -> Result<Summary, Failure> {
-        self.backup(stream_arguments(&request)).await
+        self.backup(arguments::stream(&request)).await
     }
 
     /// Backs up files and folders.
     pub async fn backup_files(&self, request: FilesBackup<'_>) -> Result<Summary, Failure> {
-        self.backup(files_arguments(&request)).await
+        self.backup(arguments::files(&request)).await
     }
 
     async fn backup(&self, arguments: Vec<OsString>) -> Result<Summary, Failure> {
         let ended = self.end("backup", arguments, MESSAGE).await?;
-        let summary = parse::<Summary>("backup", last_line(&ended.output));
+        let summary = output::parse::<Summary>("backup", output::last_line(&ended.output));
         match self.judge("backup", &ended) {
             Ok(()) => summary,
             Err(failure) => {
@@ -252,7 +163,7 @@ impl Restic {
         let arguments = ["snapshots", "--json", "--no-lock"].map(OsString::from).to_vec();
         let ended = self.end("snapshots", arguments, DOCUMENT).await?;
         self.judge("snapshots", &ended)?;
-        let snapshots = parse("snapshots", &ended.output)?;
+        let snapshots = output::parse("snapshots", &ended.output)?;
         // restic leaves them out and calls it a success.
         Ok(Listing { snapshots, unreadable: verdict::ignored(&ended.last_words) })
     }
@@ -268,7 +179,7 @@ impl Restic {
             // Without ids restic would apply a policy to all of them.
             return Ok(());
         }
-        self.run("forget", forget_arguments(ids), MESSAGE).await?;
+        self.run("forget", arguments::forget(ids), MESSAGE).await?;
         let Listing { snapshots, unreadable } = self.listing().await?;
         let readable = snapshots.iter().map(|snapshot| snapshot.id.as_str());
         let left = readable.chain(unreadable.iter().map(String::as_str));
@@ -329,7 +240,7 @@ impl Restic {
     fn command(&self, arguments: Vec<OsString>) -> Command {
         let Access { store, credentials, ca_file } = &self.access;
         let mut command = Command::new(&self.program);
-        command.args(["-o", lookup(&self.access)]).args(arguments).env_clear();
+        command.args(["-o", arguments::lookup(&self.access)]).args(arguments).env_clear();
         let inherited = INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
         command.envs(inherited);
         command
@@ -349,83 +260,6 @@ impl Restic {
         }
         command
     }
-}
-
-fn lookup(access: &Access) -> &'static str {
-    match access.store.lookup {
-        _ if connection::is_path_style(&access.store) => "s3.bucket-lookup=path",
-        BucketLookup::Dns => "s3.bucket-lookup=dns",
-        // AWS: restic knows which names cannot be a host's.
-        BucketLookup::Auto | BucketLookup::Path => "s3.bucket-lookup=auto",
-    }
-}
-
-fn stream_arguments(request: &StreamBackup<'_>) -> Vec<OsString> {
-    let mut arguments = backup_arguments(request.host, request.tags);
-    arguments.push(format!("--stdin-filename={}", request.file).into());
-    arguments.extend(["--stdin-from-command", "--"].map(OsString::from));
-    arguments.extend(request.command.iter().map(OsString::from));
-    arguments
-}
-
-fn files_arguments(request: &FilesBackup<'_>) -> Vec<OsString> {
-    let mut arguments = backup_arguments(request.host, request.tags);
-    arguments.push("--".into());
-    arguments.extend(request.paths.iter().map(OsString::from));
-    arguments
-}
-
-fn backup_arguments(host: &str, tags: &[String]) -> Vec<OsString> {
-    let mut arguments = ["backup", "--json", RETRY_LOCK].map(OsString::from).to_vec();
-    arguments.push(format!("--host={host}").into());
-    arguments.extend(tags.iter().map(|tag| OsString::from(format!("--tag={tag}"))));
-    arguments
-}
-
-fn forget_arguments(ids: &[SnapshotId]) -> Vec<OsString> {
-    let mut arguments = ["forget", "--json", RETRY_LOCK].map(OsString::from).to_vec();
-    arguments.extend(ids.iter().map(|id| OsString::from(id.as_str())));
-    arguments
-}
-
-fn is_message(line: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Typed {
-        message_type: String,
-    }
-    let kind = serde_json::from_slice::<Typed>(line).map(|typed| typed.message_type);
-    kind.is_ok_and(|kind| kind == "summary" || kind == "initialized")
-}
-
-fn last_line(output: &[u8]) -> &[u8] {
-    let mut lines = output.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    lines.next_back().unwrap_or_default()
-}
-
-fn parse<T: for<'a> Deserialize<'a>>(verb: &str, json: &[u8]) -> Result<T, Failure> {
-    serde_json::from_slice(json).map_err(|error| {
-        Failure::new(
-            Reason::ImageBroken,
-            format!("restic {verb} answered what this version does not know: {error}"),
-        )
-    })
-}
-
-/// The version in restic's answer: JSON since 0.17, else a sentence.
-fn version(text: &str) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Version {
-        version: String,
-    }
-    if let Ok(Version { version }) = serde_json::from_str(text) {
-        return Some(version);
-    }
-    text.strip_prefix("restic ")?.split_whitespace().next().map(str::to_owned)
-}
-
-fn is_new_enough(version: &str) -> bool {
-    let mut numbers = version.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
-    (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default()) >= OLDEST
 }
 
 fn also(failure: &Failure, error: &Failure) -> Failure {

@@ -1,8 +1,12 @@
 use rstest::rstest;
 
-use super::*;
+use model::{BucketLookup, Store};
+
+use super::{
+    output::{is_message, is_new_enough, last_line, parse, version},
+    *,
+};
 use crate::access::tests::credentials;
-use model::Store;
 
 fn access() -> Access {
     let store = Store {
@@ -42,7 +46,7 @@ fn a_stream_is_backed_up_with() {
         "stream",
         "--node=a b",
     ];
-    assert_eq!(texts(&stream_arguments(&request)), expected);
+    assert_eq!(texts(&arguments::stream(&request)), expected);
 }
 
 #[test]
@@ -50,14 +54,14 @@ fn files_are_backed_up_with() {
     // A path that looks like a flag is still a path.
     let paths = ["/data/certificates", "--password-command=x"].map(PathBuf::from);
     let request = FilesBackup { host: "cluster", tags: &tags(), paths: &paths };
-    let arguments = files_arguments(&request);
-    assert_eq!(texts(&arguments)[6..], ["--", "/data/certificates", "--password-command=x"]);
+    let told = arguments::files(&request);
+    assert_eq!(texts(&told)[6..], ["--", "/data/certificates", "--password-command=x"]);
 }
 
 #[test]
 fn no_secret_is_in_an_argument() {
     let restic = Restic::new(&access(), Path::new("/work"));
-    let command = restic.command(files_arguments(&FilesBackup { host: "c", tags: &tags(), paths: &[] }));
+    let command = restic.command(arguments::files(&FilesBackup { host: "c", tags: &tags(), paths: &[] }));
     let secrets = credentials();
     for argument in command.as_std().get_args() {
         let argument = argument.to_str().expect("text");

@@ -1,0 +1,117 @@
+//! What restic prints.
+use jiff::Timestamp;
+use model::{Reason, SnapshotId, result::Failure};
+use serde::Deserialize;
+
+/// Oldest restic that ends with an exit code of its own for what matters here.
+pub(super) const OLDEST: (u32, u32) = (0, 17);
+
+/// What restic says of a backup that it made.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Summary {
+    /// Full id of the snapshot.
+    pub snapshot_id: SnapshotId,
+    /// Files that no earlier snapshot had.
+    #[serde(default)]
+    pub files_new: u64,
+    /// Files that differ from the parent snapshot's.
+    #[serde(default)]
+    pub files_changed: u64,
+    /// Bytes added to the repository, before compression.
+    #[serde(default)]
+    pub data_added: u64,
+    /// Bytes read.
+    #[serde(default)]
+    pub total_bytes_processed: u64,
+    /// Seconds.
+    #[serde(default)]
+    pub total_duration: f64,
+}
+
+/// One snapshot of a listing.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Snapshot {
+    /// Full id.
+    pub id: SnapshotId,
+    /// When the backup began.
+    pub time: Timestamp,
+    /// Tags; see [`model::tags`].
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Host name.
+    #[serde(default)]
+    pub hostname: String,
+    /// What was backed up.
+    #[serde(default)]
+    pub paths: Vec<String>,
+    /// Figures; absent before restic 0.17.
+    #[serde(default)]
+    pub summary: Option<SnapshotSummary>,
+}
+
+/// What is in the repository.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Listing {
+    /// Snapshots that can be read.
+    pub snapshots: Vec<Snapshot>,
+    /// Ids of those that cannot; the last 40 or so.
+    pub unreadable: Vec<String>,
+}
+
+/// Figures of a stored snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct SnapshotSummary {
+    /// When it began.
+    pub backup_start: Timestamp,
+    /// When it ended.
+    pub backup_end: Timestamp,
+    /// Bytes added to the repository, before compression.
+    #[serde(default)]
+    pub data_added: u64,
+    /// Bytes read.
+    #[serde(default)]
+    pub total_bytes_processed: u64,
+}
+
+/// Whether a line is one of those that are read: a summary or an id, no progress.
+pub(super) fn is_message(line: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Typed {
+        message_type: String,
+    }
+    let kind = serde_json::from_slice::<Typed>(line).map(|typed| typed.message_type);
+    kind.is_ok_and(|kind| kind == "summary" || kind == "initialized")
+}
+
+/// The last line that is not empty.
+pub(super) fn last_line(output: &[u8]) -> &[u8] {
+    let mut lines = output.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.next_back().unwrap_or_default()
+}
+
+/// Parses what a verb printed.
+pub(super) fn parse<T: for<'a> Deserialize<'a>>(verb: &str, json: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(json).map_err(|error| {
+        Failure::new(
+            Reason::ImageBroken,
+            format!("restic {verb} answered what this version does not know: {error}"),
+        )
+    })
+}
+
+/// The version in restic's answer: JSON since 0.17, else a sentence.
+pub(super) fn version(text: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: String,
+    }
+    if let Ok(Version { version }) = serde_json::from_str(text) {
+        return Some(version);
+    }
+    text.strip_prefix("restic ")?.split_whitespace().next().map(str::to_owned)
+}
+
+pub(super) fn is_new_enough(version: &str) -> bool {
+    let mut numbers = version.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default()) >= OLDEST
+}
