@@ -143,8 +143,10 @@ impl Installation {
         })
         .await?;
         let tells = |policy: &MetadataBackupPolicy| {
-            let pod = policy.status.as_ref().and_then(|status| status.backup_pod.as_deref());
-            pod.is_some_and(|pod| pod.starts_with(&name))
+            let status = policy.status.clone().unwrap_or_default();
+            let is_told = status.backup_pod.is_some_and(|pod| pod.starts_with(&name));
+            // The record of a success follows a moment later.
+            is_told && (status.backup_status.as_deref() == Some("Failed") || status.mbr_name.is_some())
         };
         Ok(Run { job, policy: self.policy_when(policy, &format!("to tell of {name}"), tells).await? })
     }
