@@ -19,7 +19,7 @@ use model::{Reason, Store, result::Failure};
 
 use crate::{
     Access, Credentials, connection,
-    refusal::{Refusal, reason},
+    refusal::{Refusal, hint, reason},
 };
 
 /// How much of a server's words is repeated, characters.
@@ -263,7 +263,10 @@ impl Bucket {
         E: std::error::Error + ProvideErrorMetadata + 'static,
     {
         let what = match error.raw_response() {
-            None => model::chain(error),
+            None => {
+                let chain = model::chain(error);
+                format!("{chain}{}", hint(&chain))
+            }
             Some(answer) => {
                 let code = error.code().unwrap_or("no error code");
                 format!("{code} ({}) {}", answer.status().as_u16(), error.message().unwrap_or_default())

@@ -92,6 +92,19 @@ fn by_chain(chain: &str) -> Reason {
     Reason::ConnectionRefused
 }
 
+/// What a broken connection's causes mean, where they do not say it themselves.
+pub(crate) fn hint(chain: &str) -> &'static str {
+    if chain.contains("CaUsedAsEndEntity") {
+        // restic accepts it, rustls does not.
+        return ": the server shows the certificate of an authority (CA:TRUE) as its own; \
+                it needs one with CA:FALSE that the authority signed";
+    }
+    if chain.contains("InvalidContentType") {
+        return ": what answers there does not speak TLS";
+    }
+    ""
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -168,5 +181,46 @@ mod tests {
     #[case::plain_http_to_a_tls_port(400, Reason::InvalidSpec)]
     fn a_status_without_code_becomes(#[case] status: u16, #[case] expected: Reason) {
         assert_eq!(reason(Refusal::Answered { status, code: None, message: "" }), expected);
+    }
+
+    // Causes as the SDK chained them.
+    #[rstest]
+    #[case::unknown_host(
+        "client error (Connect): dns error: failed to lookup address information: Name or service not known",
+        Reason::HostNotFound
+    )]
+    #[case::refused(
+        "client error (Connect): tcp connect error: Connection refused (os error 111)",
+        Reason::ConnectionRefused
+    )]
+    #[case::reset(
+        "client error (SendRequest): connection error: Connection reset by peer (os error 104)",
+        Reason::ConnectionRefused
+    )]
+    #[case::silent(
+        "request has timed out: operation timeout (all attempts including retries) occurred after 45s",
+        Reason::ConnectionRefused
+    )]
+    #[case::unknown_authority(
+        "client error (Connect): TLS handshake failed: invalid peer certificate: UnknownIssuer",
+        Reason::TlsUntrusted
+    )]
+    #[case::other_name(
+        "TLS handshake failed: invalid peer certificate: certificate not valid for name \"127.0.0.1\"",
+        Reason::TlsUntrusted
+    )]
+    #[case::no_tls(
+        "TLS handshake failed: received corrupt message of type InvalidContentType",
+        Reason::TlsUntrusted
+    )]
+    fn a_broken_connection_becomes(#[case] chain: &str, #[case] expected: Reason) {
+        assert_eq!(reason(Refusal::Unreached { chain }), expected);
+    }
+
+    #[test]
+    fn a_certificate_that_only_restic_would_accept_is_explained() {
+        let chain = "TLS handshake failed: invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))";
+        assert!(hint(chain).contains("CA:FALSE"));
+        assert_eq!(hint("anything else"), "");
     }
 }
