@@ -5,6 +5,8 @@
 //!                                              └─ retention: forget Job ─▶ record: records go
 //! ```
 mod agent_pod;
+#[cfg(test)]
+mod fixtures;
 mod marks;
 pub mod metadata;
 mod ownership;

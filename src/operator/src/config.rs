@@ -114,9 +114,14 @@ impl TryFrom<Flags> for Config {
             health,
             leader_elect: flags.leader_elect,
             log_format: flags.log_format,
-            log_level: flags.log_level,
+            log_level: quiet(flags.log_level),
         })
     }
+}
+
+/// A level alone leaves out the library's own spans, which repeat each of our lines.
+fn quiet(level: String) -> String {
+    if level.contains('=') { level } else { format!("{level},kube_runtime=warn") }
 }
 
 /// Without a host: all addresses of both families, or of the old one where a kernel has no other.

@@ -1,1 +1,142 @@
+use k8s_openapi::api::core::v1::ConfigMap;
+use model::result::Initialization;
+use rstest::rstest;
+use serde_json::{Value, json};
 
+use super::*;
+use crate::fixtures::{NOW, at, container, ended_pod, failure, id, initialized, job, object, pod};
+
+fn owner() -> ConfigMap {
+    object(json!({ "metadata": { "name": "o", "uid": "owner-uid" } }))
+}
+
+fn ended(type_: &str) -> Job {
+    job("j", "ConfigMap", &owner(), Some((type_, "2030-01-01T11:59:30Z")))
+}
+
+fn judged(job: &Job, pods: &[Pod], troubles: &[(String, String)]) -> Run<Initialization> {
+    judge("init", job, (pods, troubles), at(NOW))
+}
+
+fn reason(run: &Run<Initialization>) -> &'static str {
+    match run {
+        Run::UnderWay { .. } => "under way",
+        Run::Stuck(failure) | Run::Ended(Ended { outcome: Err(failure), .. }) => failure.reason.as_str(),
+        Run::Ended(Ended { outcome: Ok(_), .. }) => "success",
+    }
+}
+
+#[rstest]
+#[case::well("Complete", "Succeeded", 0, &initialized('a'), "success")]
+#[case::well_although_its_job_ran_out_of_time("Failed", "Succeeded", 0, &initialized('a'), "success")]
+#[case::badly_after_it_had_claimed_a_success("Failed", "Failed", 1, &initialized('a'), "NoResult")]
+#[case::well_but_told_of_a_failure("Complete", "Succeeded", 0, &failure("init", Reason::WrongPassword), "WrongPassword")]
+#[case::with_a_reason("Failed", "Failed", 67, &failure("init", Reason::WrongPassword), "WrongPassword")]
+#[case::without_a_word("Failed", "Failed", 1, "", "NoResult")]
+#[case::with_a_panic("Failed", "Failed", 101, "thread main panicked", "Unknown")]
+#[case::by_a_signal("Failed", "Failed", 137, "", "Killed")]
+#[case::with_the_result_of_another_verb("Complete", "Succeeded", 0, &failure("backup", Reason::Bug), "Unknown")]
+fn a_pod_that_ended(
+    #[case] end: &str,
+    #[case] phase: &str,
+    #[case] code: i32,
+    #[case] message: &str,
+    #[case] expected: &str,
+) {
+    let job = ended(end);
+    let run = judged(&job, &[ended_pod(&job, phase, (code, message))], &[]);
+    assert_eq!(reason(&run), expected, "{run:?}");
+}
+
+#[rstest]
+#[case::evicted(json!({ "phase": "Failed", "reason": "Evicted", "message": "disk pressure" }), "Evicted")]
+#[case::out_of_memory(
+    json!({ "phase": "Failed", "containerStatuses": [container(&json!({ "terminated": { "exitCode": 137, "reason": "OOMKilled" } }))] }),
+    "OutOfMemory"
+)]
+#[case::never_begun(json!({ "phase": "Failed" }), "Killed")]
+#[case::could_not_start(
+    json!({ "phase": "Failed", "containerStatuses": [container(&json!({ "terminated": { "exitCode": 128, "reason": "StartError" } }))] }),
+    "ImageBroken"
+)]
+fn a_failed_pod_that_was(#[case] status: Value, #[case] expected: &str) {
+    let job = ended("Failed");
+    assert_eq!(reason(&judged(&job, &[pod(&job, &status)], &[])), expected);
+}
+
+#[rstest]
+#[case::no_node_takes(
+    json!({ "phase": "Pending", "conditions": [{ "type": "PodScheduled", "status": "False", "message": "0/1" }] }),
+    "Unschedulable"
+)]
+#[case::lacks_its_image(waits_for("ImagePullBackOff"), "ImagePull")]
+#[case::has_a_malformed_image(waits_for("InvalidImageName"), "ImagePull")]
+#[case::is_being_made(waits_for("ContainerCreating"), "under way")]
+#[case::runs(json!({ "phase": "Running" }), "under way")]
+fn a_pod_of_a_minute_that(#[case] status: Value, #[case] expected: &str) {
+    let job = job("j", "ConfigMap", &owner(), None);
+    assert_eq!(reason(&judged(&job, &[pod(&job, &status)], &[])), expected);
+}
+
+fn waits_for(reason: &str) -> Value {
+    json!({ "phase": "Pending", "containerStatuses": [container(&json!({ "waiting": { "reason": reason } }))] })
+}
+
+#[rstest]
+#[case::is_not_on_the_node("hostPath type check failed: /x is not a directory", "HostPathMissing")]
+#[case::fails_otherwise("rpc error", "MountFailed")]
+fn a_volume_that(#[case] message: &str, #[case] expected: &str) {
+    let job = job("j", "ConfigMap", &owner(), None);
+    let pod = pod(&job, &waits_for("ContainerCreating"));
+    assert!(hangs_in_creation(&pod, at(NOW)));
+    let troubles = [("j-pod-uid".to_owned(), message.to_owned())];
+    assert_eq!(reason(&judged(&job, &[pod], &troubles)), expected);
+}
+
+#[test]
+fn a_pod_of_a_moment_is_given_time() {
+    let job = job("j", "ConfigMap", &owner(), None);
+    let pod = pod(&job, &waits_for("ImagePullBackOff"));
+    let early = judge::<Initialization>("init", &job, (&[pod], &[]), at("2030-01-01T11:59:10Z"));
+    assert_eq!(early, Run::UnderWay { begun: false });
+}
+
+#[test]
+fn a_forged_pod_is_not_believed() {
+    let job = ended("Failed");
+    let mut forged = ended_pod(&job, "Succeeded", (0, &initialized('a')));
+    forged.metadata.owner_references.as_mut().expect("an owner")[0].uid = "another".to_owned();
+    assert_eq!(reason(&judged(&job, &[forged], &[])), "NoResult");
+}
+
+#[test]
+fn one_job_is_one_run_however_many_pods_it_took() {
+    let job = ended("Complete");
+    let mut first = ended_pod(&job, "Failed", (75, &failure("init", Reason::ConnectionRefused)));
+    first.metadata.name = Some("first".to_owned());
+    first.metadata.creation_timestamp = Some(Time(at("2030-01-01T11:58:00Z")));
+    let second = ended_pod(&job, "Succeeded", (0, &initialized('a')));
+    let run = judged(&job, &[second, first], &[]);
+    let Run::Ended(Ended { pod, outcome: Ok(made), .. }) = run else { panic!("{run:?}") };
+    assert_eq!((pod.as_str(), made.repository_id.as_str()), ("j-pod", id('a').as_str()));
+}
+
+#[test]
+fn a_job_that_took_too_long_says_so_when_its_pods_are_gone() {
+    let mut job = ended("Failed");
+    let conditions = job.status.as_mut().and_then(|status| status.conditions.as_mut()).expect("conditions");
+    conditions[0].reason = Some("DeadlineExceeded".to_owned());
+    assert_eq!(reason(&judged(&job, &[], &[])), "DeadlineExceeded");
+}
+
+#[test]
+fn waits_double_by_themselves_between_ten_seconds_and_five_minutes() {
+    let began = at(NOW);
+    let (mut now, mut waits) = (began, Vec::new());
+    for _ in 0..8 {
+        let wait = retry_after(now, began);
+        waits.push(wait.as_secs());
+        now += wait;
+    }
+    assert_eq!(waits, [10, 10, 20, 40, 80, 160, 300, 300]);
+}

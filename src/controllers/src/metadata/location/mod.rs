@@ -44,14 +44,6 @@ pub const RBAC: &[Rule] = &[
         names: &[],
         scope: Scope::Namespace,
     },
-    // Owners that block a deletion may be set only by who may finalise them.
-    Rule {
-        groups: &[GROUP],
-        resources: &["backuplocations/finalizers"],
-        verbs: &["update"],
-        names: &[],
-        scope: Scope::Namespace,
-    },
     Rule {
         groups: &["batch"],
         resources: &["jobs"],

@@ -59,21 +59,6 @@ pub const RBAC: &[Rule] = &[
         names: &[],
         scope: Scope::Namespace,
     },
-    // Owners that block a deletion may be set only by who may finalise them.
-    Rule {
-        groups: &[GROUP],
-        resources: &["metadatabackuppolicies/finalizers"],
-        verbs: &["update"],
-        names: &[],
-        scope: Scope::Namespace,
-    },
-    Rule {
-        groups: &["batch"],
-        resources: &["cronjobs/finalizers"],
-        verbs: &["update"],
-        names: &[],
-        scope: Scope::Namespace,
-    },
     Rule {
         groups: &[GROUP],
         resources: &["backuplocations", "metadatabackuprecords"],

@@ -1,1 +1,415 @@
+use api::{MetadataBackupPolicyStatus, MetadataBackupRecord, conditions, conditions::FRESH};
+use rstest::rstest;
+use serde_json::json;
 
+use super::*;
+use crate::fixtures::{
+    self, NOW, at, backed_up, condition, container, control_plane, ended_pod, failure, forgotten, id, job,
+    object, pod, ready_location, record, settings,
+};
+
+/// The seed's policy, just created, at a location that is ready.
+fn new() -> World {
+    World {
+        policy: fixtures::policy(),
+        location: Some(ready_location()),
+        cronjob: None,
+        backups: Vec::new(),
+        forgets: Vec::new(),
+        pods: Vec::new(),
+        troubles: Vec::new(),
+        records: Vec::new(),
+        nodes: control_plane(),
+        settings: settings(),
+        now: at(NOW),
+    }
+}
+
+/// The same with its CronJob, as it was applied.
+fn running() -> World {
+    let mut world = new();
+    let plan = decide(&world);
+    let mut cronjob: CronJob = object(json!(plan.apply[0]));
+    cronjob.metadata.uid = Some("cronjob-uid".to_owned());
+    world.cronjob = Some(cronjob);
+    world.policy.status = Some(told(&plan, &world));
+    world
+}
+
+impl World {
+    /// With a run that ended at this time and left this.
+    fn run(mut self, time: &str, phase: &str, left: &str) -> Self {
+        let end = if phase == "Succeeded" { "Complete" } else { "Failed" };
+        let name = format!("run-{}", self.backups.len());
+        let ended = format!("2030-01-01T{time}:00Z");
+        let job = job(&name, "CronJob", self.cronjob.as_ref().expect("a cronjob"), Some((end, &ended)));
+        let code = i32::from(phase != "Succeeded");
+        self.pods.push(ended_pod(&job, phase, (code, left)));
+        self.backups.push(job);
+        self
+    }
+
+    fn succeeded(self, time: &str) -> Self {
+        self.run(time, "Succeeded", &backed_up('1', 'b'))
+    }
+
+    fn failed(self, time: &str) -> Self {
+        self.run(time, "Failed", &failure("backup", Reason::EtcdUnreachable))
+    }
+
+    fn hanging(mut self, reason: &str) -> Self {
+        let job = job("run-x", "CronJob", self.cronjob.as_ref().expect("a cronjob"), None);
+        let waiting = container(&json!({ "waiting": { "reason": reason } }));
+        self.pods.push(pod(&job, &json!({ "phase": "Pending", "containerStatuses": [waiting] })));
+        self.backups.push(job);
+        self
+    }
+
+    fn on_a_missing_folder(self) -> Self {
+        let mut world = self.hanging("ContainerCreating");
+        world.troubles.push(("run-x-pod-uid".to_owned(), "hostPath type check failed: /x".to_owned()));
+        world
+    }
+
+    /// After what was found out has been written down.
+    fn written(mut self) -> Self {
+        self.policy.status = Some(told(&decide(&self), &self));
+        self
+    }
+
+    fn annotated(mut self, key: &str, value: &str) -> Self {
+        self.policy.annotations_mut().insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    fn with_location(mut self, location: Option<BackupLocation>) -> Self {
+        self.location = location;
+        self
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut api::MetadataBackupPolicySpec)) -> Self {
+        change(&mut self.policy.spec);
+        self
+    }
+
+    fn records(mut self, records: impl IntoIterator<Item = MetadataBackupRecord>) -> Self {
+        self.records = records.into_iter().collect();
+        self
+    }
+
+    fn keeping(self, last: i64) -> Self {
+        self.with(|spec| spec.retain_num_backups = last)
+    }
+
+    /// With the forget Job that it asks for, ended with this.
+    fn forgetting(mut self, end: Option<(&str, &str)>, (phase, left): (&str, &str)) -> Self {
+        let asked: Job = object(json!(decide(&self).create[0]));
+        let mut job = job(&asked.name_any(), "MetadataBackupPolicy", &self.policy, end);
+        job.spec = asked.spec;
+        self.pods.push(ended_pod(&job, phase, (0, left)));
+        self.forgets.push(job);
+        self
+    }
+}
+
+fn told(plan: &Plan, world: &World) -> MetadataBackupPolicyStatus {
+    let written = plan.status.as_ref().map(|object| object.data["status"].clone());
+    written.map_or_else(|| world.policy.status.clone().unwrap_or_default(), object)
+}
+
+fn said(world: &World, type_: &str) -> String {
+    let status = told(&decide(world), world);
+    let found = find(&status.conditions, type_).expect("it is always there");
+    format!("{}/{}", found.status, found.reason)
+}
+
+fn not_ready() -> BackupLocation {
+    fixtures::location()
+}
+
+fn failing() -> BackupLocation {
+    let mut location = ready_location();
+    let failed = object(json!([condition("Ready", "False", "AccessDenied")]));
+    location.status.as_mut().expect("a status").conditions = failed;
+    location
+}
+
+#[rstest]
+#[case::made_as_asked(new(), "True/Ready", 1)]
+#[case::left_alone_while_nothing_changes(running(), "True/Ready", 0)]
+#[case::changed_with_the_spec(running().with(|spec| spec.certs_dir = None), "True/Ready", 1)]
+#[case::suspended_with_the_policy(running().with(|spec| spec.suspend = true), "True/Suspended", 1)]
+#[case::moved_to_another_endpoint(running().with(|spec| spec.etcd_endpoint = "https://10.0.0.5:2379".into()), "True/Ready", 1)]
+#[case::not_made_without_a_destination(new().with_location(None), "False/DestinationMissing", 0)]
+#[case::not_made_before_the_repository_is_pinned(new().with_location(Some(not_ready())), "False/DestinationNotReady", 0)]
+#[case::kept_while_the_destination_fails(new().with_location(Some(failing())), "False/DestinationNotReady", 1)]
+#[case::not_made_for_a_forbidden_path(new().with(|spec| spec.certs_dir = Some("/home".into())), "False/HostPathNotAllowed", 0)]
+#[case::not_made_for_a_wrong_endpoint(new().with(|spec| spec.etcd_endpoint = "etcd".into()), "False/InvalidSpec", 0)]
+#[case::not_made_without_a_node(World { nodes: Vec::new(), ..new() }, "False/NoEtcdNode", 0)]
+#[case::not_made_for_a_label_that_no_node_has(
+    new().with(|spec| { spec.options.insert("master-node-label-name".into(), "x".into()); }), "False/NoEtcdNode", 0
+)]
+fn cronjob_is(#[case] world: World, #[case] ready: &str, #[case] applied: usize) {
+    assert_eq!(said(&world, READY), ready);
+    assert_eq!(decide(&world).apply.len(), applied);
+}
+
+#[test]
+fn a_strangers_cronjob_is_not_taken_over() {
+    let mut world = running().with(|spec| spec.suspend = true);
+    world.cronjob.as_mut().expect("a cronjob").metadata.owner_references = None;
+    assert_eq!(said(&world, READY), "False/NameTaken");
+    assert!(decide(&world).apply.is_empty());
+}
+
+#[test]
+fn upstreams_cronjob_makes_room() {
+    let mut world = running();
+    let cronjob = world.cronjob.as_mut().expect("a cronjob");
+    let pod = cronjob.spec.as_mut().and_then(|spec| spec.job_template.spec.as_mut());
+    let pod = pod.and_then(|job| job.template.spec.as_mut()).expect("a pod");
+    pod.containers[0].name = "test-backup-kcx-backup".to_owned();
+    let plan = decide(&world);
+    assert_eq!((plan.delete[0].uid.as_str(), plan.apply.len()), ("cronjob-uid", 0));
+}
+
+#[rstest]
+#[case::nothing_ran(running(), "Unknown/Pending", "Initializing")]
+#[case::newest_run_succeeded(running().failed("10:00").succeeded("11:00"), "True/Fresh", "Completed")]
+#[case::newest_run_failed(running().succeeded("10:00").failed("11:00"), "False/EtcdUnreachable", "Failed")]
+#[case::image_is_missing(running().hanging("ImagePullBackOff"), "False/ImagePull", "Initializing")]
+#[case::folder_is_missing(running().on_a_missing_folder(), "False/HostPathMissing", "Initializing")]
+#[case::next_one_hangs(running().succeeded("11:00").hanging("ImagePullBackOff"), "False/ImagePull", "Completed")]
+#[case::jobs_were_tidied_away(World { backups: Vec::new(), ..running().succeeded("11:00").written() }, "True/Fresh", "Completed")]
+fn fresh_when(#[case] world: World, #[case] fresh: &str, #[case] status: &str) {
+    assert_eq!(said(&world, FRESH), fresh);
+    assert_eq!(told(&decide(&world), &world).backup_status.as_deref(), Some(status));
+    assert_eq!(said(&world, READY), "True/Ready", "a failed night is not the policy's fault");
+}
+
+#[rstest]
+#[case::success(running().succeeded("11:00"), &["BackupSucceeded"])]
+#[case::failure(running().failed("11:00"), &["BackupFailed"])]
+#[case::nothing_new(running().succeeded("11:00").written(), &[])]
+#[case::second_success(running().succeeded("10:00").written().succeeded("11:00"), &["BackupSucceeded"])]
+#[case::second_failure(running().failed("10:00").written().failed("11:00"), &["BackupFailed"])]
+#[case::run_that_hangs(running().hanging("ImagePullBackOff"), &["BackupFailed"])]
+#[case::run_that_still_hangs(running().hanging("ImagePullBackOff").written(), &[])]
+fn tells_once_of(#[case] world: World, #[case] expected: &[&str]) {
+    let events: Vec<_> = decide(&world).events.iter().map(|event| event.reason).collect();
+    assert_eq!(events, expected);
+}
+
+#[test]
+fn a_run_that_hangs_is_looked_at_within_the_minute() {
+    let again = decide(&running().hanging("ContainerCreating")).again.expect("again");
+    assert!(again < Duration::from_secs(30));
+}
+
+#[test]
+fn a_job_with_forged_labels_is_no_run() {
+    let mut world = running().succeeded("11:00");
+    world.backups[0].metadata.owner_references.as_mut().expect("an owner")[0].uid = "another".to_owned();
+    assert_eq!(said(&world, FRESH), "Unknown/Pending");
+}
+
+#[test]
+fn status_of_a_success_has_upstreams_fields() {
+    let world = running().records([record('1', 1)]).succeeded("11:00");
+    let mut status = told(&decide(&world), &world);
+    status.conditions.clear();
+    insta::assert_yaml_snapshot!(status);
+}
+
+#[test]
+fn status_of_a_failure_names_its_pod_and_has_no_figures_of_another_run() {
+    let world = running().succeeded("10:00").written().failed("11:00");
+    let mut status = told(&decide(&world), &world);
+    status.conditions.clear();
+    insta::assert_yaml_snapshot!(status);
+}
+
+#[test]
+fn every_condition_is_there_from_the_first_look() {
+    for world in [new(), new().with_location(None), running().failed("11:00")] {
+        let status = told(&decide(&world), &world);
+        for type_ in conditions::OF_POLICY {
+            assert!(find(&status.conditions, type_).is_some(), "{type_} is missing");
+        }
+    }
+}
+
+#[test]
+fn an_incomplete_backup_says_what_it_lacks() {
+    let mut result: serde_json::Value = serde_json::from_str(&backed_up('1', 'b')).expect("JSON");
+    result["incomplete"] = json!("EncryptionKeyMissing");
+    let world = running().run("11:00", "Succeeded", &result.to_string());
+    assert_eq!(said(&world, conditions::COMPLETE), "False/EncryptionKeyMissing");
+    assert_eq!(said(&world, FRESH), "True/Fresh");
+}
+
+#[rstest]
+#[case::first_is_accepted_by_itself(running().succeeded("10:00"), "True/Accepted", 'b')]
+#[case::another_is_not(in_another_lineage(), "False/LineageChanged", 'b')]
+#[case::until_a_person_accepts_it(in_another_lineage().annotated(annotation::ACCEPT_LINEAGE, &"c".repeat(16)), "True/Accepted", 'c')]
+#[case::who_must_name_it(in_another_lineage().annotated(annotation::ACCEPT_LINEAGE, "true"), "False/LineageChanged", 'b')]
+fn lineage(#[case] world: World, #[case] accepted: &str, #[case] known: char) {
+    assert_eq!(said(&world, conditions::LINEAGE_ACCEPTED), accepted);
+    assert_eq!(told(&decide(&world), &world).lineage, Some(known.to_string().repeat(16)));
+}
+
+fn in_another_lineage() -> World {
+    let later = backed_up('2', 'c').replace("11:50:05", "11:55:05");
+    running().succeeded("10:00").written().run("11:00", "Succeeded", &later)
+}
+
+/// Ids that a plan's forget Job is told to remove, and those that must stay.
+fn goes(plan: &Plan) -> Option<(Vec<char>, Vec<char>)> {
+    let job: Job = plan.create.first().map(|created| object(json!(created)))?;
+    let pod = job.spec?.template.spec?;
+    let told =
+        pod.containers[0].env.as_ref()?.iter().find(|one| one.name == "KUBEDR_FORGET")?.value.clone()?;
+    let list: model::environment::ForgetList = serde_json::from_str(&told).ok()?;
+    let digits = |pairs: &[model::environment::Pair]| {
+        pairs.iter().filter_map(|pair| pair.etcd.as_str().chars().next()).collect()
+    };
+    Some((digits(&list.go), digits(&list.stay)))
+}
+
+fn three() -> [MetadataBackupRecord; 3] {
+    [record('1', 1), record('2', 2), record('3', 3)]
+}
+
+fn held(mut record: MetadataBackupRecord) -> MetadataBackupRecord {
+    record.annotations_mut().insert(annotation::HOLD.to_owned(), "audit".to_owned());
+    record
+}
+
+fn incomplete(mut record: MetadataBackupRecord) -> MetadataBackupRecord {
+    let lacking = object(json!([condition("Complete", "False", "NoQuorum")]));
+    record.status.as_mut().expect("a status").conditions = lacking;
+    record
+}
+
+fn elsewhere(mut record: MetadataBackupRecord) -> MetadataBackupRecord {
+    record.status.as_mut().expect("a status").repository_id = Some(id('e'));
+    record
+}
+
+fn unknown(record: MetadataBackupRecord) -> MetadataBackupRecord {
+    MetadataBackupRecord { status: None, ..record }
+}
+
+#[rstest]
+#[case::older_than_the_last_two(running().keeping(2).records(three()), Some((vec!['1'], vec!['3', '2'])))]
+#[case::oldest_first(running().keeping(1).records(three()), Some((vec!['1', '2'], vec!['3'])))]
+#[case::never_the_newest(running().keeping(1).records([record('1', 1)]), None)]
+#[case::nothing_while_there_are_few(running().keeping(3).records(three()), None)]
+#[case::nothing_that_is_held(running().keeping(2).records([held(record('1', 1)), record('2', 2), record('3', 3)]), None)]
+#[case::never_the_newest_complete_one(
+    running().keeping(1).records([record('1', 1), record('2', 2), incomplete(record('3', 3))]),
+    Some((vec!['1'], vec!['3', '2']))
+)]
+#[case::nothing_of_another_repository(running().keeping(1).records([elsewhere(record('1', 1)), record('3', 3)]), None)]
+#[case::nothing_that_is_not_known(running().keeping(1).records([unknown(record('1', 1)), record('3', 3)]), None)]
+#[case::nothing_of_an_unaccepted_lineage(in_another_lineage().keeping(1).records(three()), None)]
+fn retention_removes(#[case] world: World, #[case] expected: Option<(Vec<char>, Vec<char>)>) {
+    assert_eq!(goes(&decide(&world)), expected);
+}
+
+fn busy() -> World {
+    running().keeping(2).records(three())
+}
+
+fn locked(at: &str) -> World {
+    let left = failure("forget", Reason::RepositoryLocked);
+    busy().forgetting(Some(("Failed", at)), ("Failed", &left))
+}
+
+#[rstest]
+#[case::a_running_job_is_waited_for(busy().forgetting(None, ("Running", "")), "True/Retained", "")]
+#[case::a_success_is_waited_for_until_the_records_are_gone(
+    busy().forgetting(Some(("Complete", "2030-01-01T11:59:30Z")), ("Succeeded", &forgotten())), "True/Retained", ""
+)]
+#[case::a_fresh_failure_is_waited_with(locked("2030-01-01T11:59:55Z"), "False/RepositoryLocked", "")]
+#[case::a_failure_is_tried_again(locked("2030-01-01T11:59:30Z"), "False/RepositoryLocked", "delete")]
+#[case::a_new_lineage_stops_it(in_another_lineage().keeping(1).records(three()), "False/LineageChanged", "")]
+fn retention(#[case] world: World, #[case] retained: &str, #[case] expected: &str) {
+    let plan = decide(&world);
+    assert_eq!(said(&world, conditions::RETAINED), retained);
+    assert_eq!(plan.delete.iter().map(|_| "delete").collect::<Vec<_>>().join(" "), expected);
+    assert!(plan.create.is_empty(), "one at a time");
+    let failed = plan.events.iter().any(|event| event.reason == "RetentionFailed");
+    assert_eq!(failed, retained.starts_with("False"));
+}
+
+#[rstest]
+#[case::a_new_tag_starts_a_backup(running().annotated(annotation::RUN_NOW, "a"), true, true)]
+#[case::a_seen_tag_does_not(running().annotated(annotation::RUN_NOW, "a").annotated(marks::RUN_NOW_SEEN, "a"), false, false)]
+#[case::the_next_tag_does(running().annotated(annotation::RUN_NOW, "b").annotated(marks::RUN_NOW_SEEN, "a"), true, true)]
+#[case::one_at_a_time(running().hanging("ContainerCreating").annotated(annotation::RUN_NOW, "a"), false, false)]
+#[case::not_before_there_is_a_cronjob(new().annotated(annotation::RUN_NOW, "a"), false, false)]
+#[case::an_empty_tag_is_none(running().annotated(annotation::RUN_NOW, ""), false, false)]
+fn run_now(#[case] world: World, #[case] starts: bool, #[case] seen: bool) {
+    let plan = decide(&world);
+    assert_eq!((plan.create.len() == 1, plan.patch.len() == 1), (starts, seen));
+}
+
+#[test]
+fn a_backup_that_was_asked_for_is_marked_even_if_the_operator_died_after_making_it() {
+    let mut world = running().annotated(annotation::RUN_NOW, "a").succeeded("11:00");
+    world.backups[0].metadata.name = Some(build::manual_job_name(&world.policy, "a"));
+    let plan = decide(&world);
+    assert_eq!((plan.create.len(), plan.patch.len()), (0, 1));
+}
+
+fn built(world: &World) -> CronJob {
+    let location = world.location.as_ref().expect("a location");
+    let place = build::place(&world.policy, location, &world.nodes).expect("a node");
+    build::cronjob(&world.policy, location, &place, &world.settings)
+}
+
+#[test]
+fn cronjob_manifest() {
+    insta::assert_yaml_snapshot!(built(&new()));
+}
+
+#[test]
+fn cronjob_manifest_with_everything_set() {
+    let mut location = ready_location();
+    location.spec.ca_bundle = Some(object(json!({ "secretName": "s3-ca", "key": "ca.crt" })));
+    let world = new().with_location(Some(location)).with(|spec| {
+        spec.time_zone = Some("Europe/Berlin".to_owned());
+        spec.suspend = true;
+        spec.certs_dir = Some("/etc/kubernetes/pki/".to_owned());
+        spec.extra_host_paths = object(json!([
+            { "path": "/etc/kubernetes/encryption.yaml" },
+            { "path": "/etc/kubernetes/manifests/", "type": "Directory" },
+        ]));
+        spec.etcd_endpoints = vec!["https://10.0.0.5:2379".to_owned(), "https://10.0.0.6:2379/".to_owned()];
+        spec.etcd_creds = "other-creds".to_owned();
+        spec.options
+            .insert("master-node-label-name".to_owned(), "node-role.kubernetes.io/control-plane".to_owned());
+        spec.deadline_seconds = 600;
+        spec.max_rate = Some(1_000_000);
+    });
+    insta::assert_yaml_snapshot!(built(&world));
+}
+
+#[test]
+fn manual_job_manifest() {
+    let world = running().annotated(annotation::RUN_NOW, "a");
+    let job: Job = object(json!(decide(&world).create[0]));
+    let spec = job.spec.clone();
+    let of_cronjob = built(&world).spec.and_then(|spec| spec.job_template.spec);
+    assert_eq!(spec, of_cronjob);
+    insta::assert_yaml_snapshot!(job.metadata);
+}
+
+#[test]
+fn forget_job_manifest() {
+    let mut world = busy();
+    let location = world.location.as_mut().expect("a location");
+    location.spec.maintenance_credentials = Some("deleting-creds".to_owned());
+    insta::assert_yaml_snapshot!(decide(&world).create[0]);
+}

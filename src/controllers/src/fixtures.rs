@@ -1,0 +1,172 @@
+//! Objects that tests are told with: the seed's location and policy, their Jobs and pods.
+use std::sync::Arc;
+
+use api::{BackupLocation, MetadataBackupPolicy, MetadataBackupRecord, samples};
+use jiff::Timestamp;
+use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use kube::{Resource, ResourceExt};
+use model::result::{Failure, Initialization, render};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use crate::{Settings, agent_pod::CONTAINER, placement::NodeLabels};
+
+/// Noon: the moment of every test.
+pub const NOW: &str = "2030-01-01T12:00:00Z";
+/// The pinned repository.
+pub const REPOSITORY: char = 'a';
+
+/// An object, from the manifest that a reader knows.
+pub fn object<K: DeserializeOwned>(manifest: Value) -> K {
+    serde_json::from_value(manifest).expect("a manifest")
+}
+
+pub fn at(time: &str) -> Timestamp {
+    time.parse().expect("a timestamp")
+}
+
+/// A full id of one digit, repeated.
+pub fn id(digit: char) -> String {
+    digit.to_string().repeat(64)
+}
+
+pub fn settings() -> Arc<Settings> {
+    Arc::new(Settings {
+        agent_image: "kubedr/agent:1".to_owned(),
+        agent_image_pull_policy: None,
+        allowed_host_paths: api::AllowedHostPaths::default(),
+        cluster_uid: "11111111-2222-3333-4444-555555555555".to_owned(),
+        cluster_name: None,
+    })
+}
+
+pub fn control_plane() -> Vec<NodeLabels> {
+    vec![[("node-role.kubernetes.io/control-plane".to_owned(), String::new())].into()]
+}
+
+fn stored<K: Resource>(mut object: K, uid: &str) -> K {
+    object.meta_mut().namespace = Some("kubedr-system".to_owned());
+    object.meta_mut().uid = Some(uid.to_owned());
+    object.meta_mut().generation = Some(1);
+    object
+}
+
+/// The seed's location, never looked at.
+pub fn location() -> BackupLocation {
+    stored(samples::location(), "location-uid")
+}
+
+/// The seed's location with its repository pinned.
+pub fn ready_location() -> BackupLocation {
+    let condition = condition("Ready", "True", "Ready");
+    let status =
+        json!({ "observedGeneration": 1, "repositoryId": id(REPOSITORY), "conditions": [condition] });
+    BackupLocation { status: Some(object(status)), ..location() }
+}
+
+/// A condition that holds since eleven.
+pub fn condition(type_: &str, status: &str, reason: &str) -> Value {
+    json!({
+        "type": type_, "status": status, "reason": reason, "message": "as before",
+        "observedGeneration": 1, "lastTransitionTime": "2030-01-01T11:00:00Z",
+    })
+}
+
+/// The seed's policy, never looked at.
+pub fn policy() -> MetadataBackupPolicy {
+    stored(samples::policy(), "policy-uid")
+}
+
+fn owner(kind: &str, owner: &impl Resource) -> Value {
+    json!([{
+        "apiVersion": "v1", "kind": kind, "controller": true,
+        "name": owner.meta().name, "uid": owner.meta().uid,
+    }])
+}
+
+/// A Job that `of` controls, started a minute before `ended` where it did.
+pub fn job(name: &str, kind: &str, of: &impl Resource, end: Option<(&str, &str)>) -> Job {
+    let condition =
+        end.map(|(type_, time)| json!([{ "type": type_, "status": "True", "lastTransitionTime": time }]));
+    let started = end.map_or_else(|| at(NOW), |(_, time)| at(time)) - jiff::SignedDuration::from_mins(1);
+    object(json!({
+        "metadata": {
+            "name": name, "namespace": "kubedr-system", "uid": format!("{name}-uid"),
+            "creationTimestamp": started.to_string(), "ownerReferences": owner(kind, of),
+        },
+        "status": { "startTime": started.to_string(), "conditions": condition },
+    }))
+}
+
+/// A pod of a Job that ended in `phase` and left `message`.
+pub fn ended_pod(job: &Job, phase: &str, (exit_code, message): (i32, &str)) -> Pod {
+    let state = json!({ "terminated": { "exitCode": exit_code, "message": message } });
+    pod(job, &json!({ "phase": phase, "containerStatuses": [container(&state)] }))
+}
+
+/// A pod of a Job with this status, made a minute ago.
+pub fn pod(job: &Job, status: &Value) -> Pod {
+    object(json!({
+        "metadata": {
+            "name": format!("{}-pod", job.name_any()), "namespace": "kubedr-system",
+            "uid": format!("{}-pod-uid", job.name_any()),
+            "creationTimestamp": "2030-01-01T11:59:00Z", "ownerReferences": owner("Job", job),
+        },
+        "status": status,
+    }))
+}
+
+/// The status of the agent's container in some state.
+pub fn container(state: &Value) -> Value {
+    json!({ "name": CONTAINER, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state })
+}
+
+pub fn initialized(repository: char) -> String {
+    let repository_id = id(repository).parse().expect("an id");
+    render("init", &Ok(Initialization { repository_id, created: true }))
+}
+
+/// What a backup of `lineage` whose first snapshot is `snapshot` leaves.
+pub fn backed_up(snapshot: char, lineage: char) -> String {
+    let mut result = json!({
+        "v": 1, "verb": "backup", "ok": true, "backupId": "0123456789abcdef",
+        "snapshotId": id(snapshot), "filesSnapshotId": id('f'), "repositoryId": id(REPOSITORY),
+        "time": "2030-01-01T11:50:05.5Z", "node": "node1",
+        "clusterUid": "11111111-2222-3333-4444-555555555555", "lineage": lineage.to_string().repeat(16),
+        "filesNew": 23, "filesChanged": 1, "dataAdded": 1000, "totalBytesProcessed": 5000,
+        "totalDurationSecs": 2.532,
+    });
+    result["etcd"] = json!({
+        "version": "3.6.16", "clusterId": "c1", "memberId": "e1", "revision": 591, "raftIndex": 689,
+        "raftTerm": 2, "dbSizeBytes": 4096, "sha256": id('d'),
+    });
+    result.to_string()
+}
+
+pub fn forgotten() -> String {
+    json!({ "v": 1, "verb": "forget", "ok": true, "forgotten": 1 }).to_string()
+}
+
+pub fn failure(verb: &str, reason: model::Reason) -> String {
+    render::<Nothing>(verb, &Err(Failure::new(reason, "it went wrong")))
+}
+
+#[derive(Serialize)]
+struct Nothing {}
+
+/// The record of a complete backup of the policy, made on this day.
+pub fn record(snapshot: char, day: u8) -> MetadataBackupRecord {
+    object(json!({
+        "metadata": {
+            "name": format!("mbr-{}", snapshot.to_string().repeat(8)), "namespace": "kubedr-system",
+            "uid": format!("record-{snapshot}"), "generation": 1, "resourceVersion": "7",
+            "creationTimestamp": format!("2029-12-{day:02}T00:00:00Z"),
+        },
+        "spec": { "policy": "test-backup", "snapshotId": snapshot.to_string().repeat(8), "backuploc": "local-minio" },
+        "status": {
+            "snapshotIdFull": id(snapshot), "filesSnapshotIdFull": id('f'), "repositoryId": id(REPOSITORY),
+            "time": format!("2029-12-{day:02}T00:00:00Z"), "lineage": "b".repeat(16),
+            "conditions": [condition("Complete", "True", "Complete")],
+        },
+    }))
+}
