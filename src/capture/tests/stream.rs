@@ -1,0 +1,92 @@
+//! What becomes of a snapshot when the member or the network fails.
+mod fake_member;
+
+use std::{pin::Pin, task};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use capture::etcd::{Interrupted, StreamFacts, stream};
+use etcd::{Client, choose, survey};
+use fake_member::{Lie, serve};
+use model::Reason;
+use rstest::rstest;
+use tokio::{io::AsyncWrite, net::TcpListener};
+
+/// 300 pages that begin like etcd's, and their hash.
+fn snapshot() -> Vec<u8> {
+    let mut file: Vec<u8> = (0..300 * 4096u32).map(|index| (index * 7 % 251) as u8).collect();
+    file[16..20].copy_from_slice(&0xED0C_DAEDu32.to_le_bytes());
+    let hash = digest(&SHA256, &file);
+    file.extend_from_slice(hash.as_ref());
+    file
+}
+
+async fn member(lie: Lie) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("bound"));
+    tokio::spawn(serve(listener, snapshot(), lie));
+    endpoint
+}
+
+async fn streamed(lie: Lie, out: &mut (impl AsyncWrite + Unpin)) -> Result<StreamFacts, Interrupted> {
+    let client = Client::connect(&member(lie).await, None).await.expect("a member");
+    stream(client, out, None).await
+}
+
+#[tokio::test]
+async fn a_whole_snapshot_is_passed_on_as_it_is() {
+    let mut out = Vec::new();
+    let facts = streamed(Lie::None, &mut out).await.expect("whole");
+    assert_eq!(facts.bytes, out.len() as u64);
+    assert!(out == snapshot());
+}
+
+#[rstest]
+#[case::in_the_middle(Lie::Ends, Reason::SnapshotTruncated)]
+#[case::in_the_middle_as_if_whole(Lie::EndsAsIfWhole, Reason::SnapshotTruncated)]
+#[case::before_the_hash(Lie::EndsBeforeHash, Reason::SnapshotTruncated)]
+#[case::with_an_error(Lie::Breaks, Reason::SnapshotTruncated)]
+#[case::with_one_bit_turned(Lie::Flips, Reason::SnapshotDamaged)]
+#[case::without_a_byte(Lie::SendsNothing, Reason::SnapshotTruncated)]
+#[case::at_a_member_that_knows_none(Lie::KnowsNoSnapshots, Reason::NotEtcd)]
+#[tokio::test]
+async fn a_snapshot_that_ends(#[case] lie: Lie, #[case] reason: Reason) {
+    let Err(Interrupted::Source(failure)) = streamed(lie, &mut Vec::new()).await else {
+        panic!("it was taken for whole")
+    };
+    assert_eq!(failure.reason, reason, "{failure}");
+}
+
+/// A pipe whose reader is gone.
+struct Closed;
+
+impl AsyncWrite for Closed {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut task::Context<'_>,
+        _: &[u8],
+    ) -> task::Poll<std::io::Result<usize>> {
+        task::Poll::Ready(Err(std::io::ErrorKind::BrokenPipe.into()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut task::Context<'_>) -> task::Poll<std::io::Result<()>> {
+        task::Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut task::Context<'_>) -> task::Poll<std::io::Result<()>> {
+        task::Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_is_no_fault_of_etcd() {
+    assert!(matches!(streamed(Lie::None, &mut Closed).await, Err(Interrupted::Reader(_))));
+}
+
+#[tokio::test]
+async fn a_member_is_read_from_its_answers() {
+    let answers = survey(&[member(Lie::None).await], None).await;
+    let choice = choose(&answers).expect("a member is fit");
+    let position = &choice.member.position;
+    assert_eq!((position.cluster_id.as_str(), position.revision, position.raft_index), ("c1", 9, 12));
+    assert_eq!((choice.member.id, choice.member.leader, choice.suspect), (0x8e, Some(0x8e), None));
+}
