@@ -136,8 +136,11 @@ impl Restic {
             Ok(()) => summary,
             Err(failure) => {
                 // Exit code 3: a snapshot was made, but not of everything. It
-                // must not be taken for a backup.
-                if let Ok(Summary { snapshot_id, .. }) = summary {
+                // must not be taken for a backup. (One that was stopped has no
+                // time for that, and without a pair it is none either.)
+                if ended.stopped.is_none()
+                    && let Ok(Summary { snapshot_id, .. }) = summary
+                {
                     tracing::warn!(snapshot = snapshot_id.as_str(), "forgetting an incomplete snapshot");
                     self.forget(&[snapshot_id]).await.map_err(|error| also(&failure, &error))?;
                 }
