@@ -139,7 +139,7 @@ async fn a_pinned_repository_that_vanished_is_not_made_anew() {
     with_kubedr("gone", async |kubedr| {
         kubedr.apply(kubedr.location("s3")).await?;
         let pinned = kubedr.location_is("s3", READY).await?.status.unwrap_or_default().repository_id;
-        std::fs::remove_dir_all(kubedr.bucket.folder())?;
+        kubedr.bucket.clear()?;
         // Any change of the spec makes kubedr look again.
         kubedr.patch::<BackupLocation>("s3", json!({ "spec": { "bucketLookup": "Path" } })).await?;
         let location = kubedr.location_is("s3", ("False", "RepositoryGone")).await?;

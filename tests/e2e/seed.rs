@@ -14,6 +14,9 @@ const RECORD: &str = include_str!("seed/record.yaml");
 #[tokio::test]
 async fn upstreams_manifests_apply_unchanged_and_make_backups() {
     with_kubedr(NAMESPACE_SUFFIX, async |kubedr| {
+        let mut bucket = kubedr.bucket.clone();
+        "testbucket".clone_into(&mut bucket.name);
+        bucket.clear()?;
         serve_at_upstreams_address(kubedr).await?;
         kubedr.make_secret("minio-creds", &kubedr.bucket.credentials()).await?;
         for manifest in [LOCATION, POLICY, RECORD] {
@@ -31,8 +34,6 @@ async fn upstreams_manifests_apply_unchanged_and_make_backups() {
             Ok(record.map_or(Ok(()), Err))
         })
         .await?;
-        let mut bucket = kubedr.bucket.clone();
-        "testbucket".clone_into(&mut bucket.name);
         let stored: Vec<_> = bucket.snapshots().await?.into_iter().map(|snapshot| snapshot.id).collect();
         assert!(pair(&second)?.iter().all(|id| stored.contains(id)) && stored.len() == 2, "{stored:?}");
         kubedr

@@ -63,6 +63,14 @@ impl Bucket {
         self.server_folder.join(&self.name)
     }
 
+    /// Removes the bucket with all that is in it, if there is one.
+    pub fn clear(&self) -> Result<()> {
+        match std::fs::remove_dir_all(self.folder()) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            result => result.with_context(|| format!("failed to remove {}", self.folder().display())),
+        }
+    }
+
     /// Leaves a lock behind as a restic that is killed does, `age` ago by the server's clock.
     ///
     /// The age is set in the S3 server's folder: the product has no clock for tests.

@@ -81,6 +81,7 @@ impl Installation {
         let bucket = cluster.bucket(&namespace);
         let installation = Self { cluster, client, namespace, bucket };
         installation.remove().await.context("failed to remove what an earlier run left")?;
+        installation.bucket.clear().context("failed to empty the bucket of an earlier run")?;
         Ok(installation)
     }
 
