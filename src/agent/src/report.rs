@@ -113,6 +113,36 @@ mod tests {
         assert_eq!(exit_code(&Failure::new(reason, ""), signal), code);
     }
 
+    fn run() -> Run {
+        Run::start(Duration::from_hours(1), || jiff::Timestamp::UNIX_EPOCH)
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_bug_that_is_reported() {
+        let panicking = tokio::spawn(async { panic!("on purpose") });
+        let outcome: Outcome<()> = ended(panicking, &run()).await;
+        assert_eq!(outcome.expect_err("panicked").reason, Reason::Bug);
+    }
+
+    #[tokio::test]
+    async fn the_deadline_ends_what_can_be_dropped() {
+        let run = Run::start(Duration::ZERO, || jiff::Timestamp::UNIX_EPOCH);
+        let outcome: Result<(), Failure> = run.unless_stopped(std::future::pending()).await;
+        assert_eq!(outcome.expect_err("stopped").reason, Reason::DeadlineExceeded);
+        assert_eq!((run.stop_reason(), run.signal()), (Some(Reason::DeadlineExceeded), None));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_reported_too() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let report = Report::new(folder.path().join("result"));
+        let failure = Failure::new(Reason::InvalidSpec, "the variable KUBEDR_STORE is not set");
+        let work: Result<std::future::Ready<Outcome<()>>, Failure> = Err(failure.clone());
+        report.conclude("init", &run(), work).await;
+        let text = std::fs::read_to_string(folder.path().join("result")).expect("a result");
+        assert_eq!(model::result::parse::<bool>("init", &text), Err(failure));
+    }
+
     #[test]
     fn a_result_replaces_the_one_before() {
         let folder = tempfile::tempdir().expect("a temporary folder");
