@@ -212,3 +212,6 @@ async fn try_report(ctx: &Context, target: &Target, owned: &[&str], error: &Erro
     }
     write_status(ctx, &status_object(target, &status)).await
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 use std::time::Duration;
 
 use api::{BackupLocation, conditions::READY, names::annotation};
+use jiff::SignedDuration;
 use k8s_openapi::api::{
     batch::v1::{CronJob, Job},
     core::v1::PodSpec,
@@ -25,6 +26,9 @@ use crate::{agent_pod::CONTAINER, marks, metadata::refusal, ownership::controls,
 
 /// How often to look without being woken: nodes are not watched, there are too many changes.
 const NOW_AND_THEN: Duration = Duration::from_mins(5);
+/// How long a backup may be without its record: the record controller tries again by itself,
+/// and has no object of its own to complain on.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
 /// How often to look for what will be there in a moment.
 const SOON: Duration = Duration::from_secs(2);
 
@@ -92,7 +96,7 @@ fn no_node(world: &World) -> Failure {
 fn proceed(world: &World, history: &History, way: &Way) -> Plan {
     let built = build::cronjob(&world.policy, way.location, &way.place, &world.settings);
     let retained = retention::decide(world, way.location);
-    let mut plan = report(world, history, (ready(world, way.location), retained));
+    let mut plan = report(world, history, (ready(world, history, way.location), retained));
     if let Some(old) = world.cronjob.as_ref().filter(|cronjob| is_upstreams(cronjob)) {
         plan.delete.push(Target::of(old));
         plan.again = Some(SOON);
@@ -117,11 +121,15 @@ fn pod_of(cronjob: &CronJob) -> Option<&PodSpec> {
     cronjob.spec.as_ref()?.job_template.spec.as_ref()?.template.spec.as_ref()
 }
 
-fn ready(world: &World, location: &BackupLocation) -> Verdict {
+fn ready(world: &World, history: &History, location: &BackupLocation) -> Verdict {
     let conditions = location.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     if find(conditions, READY).is_some_and(|ready| ready.status == "False") {
         let failure = not_ready(location);
         return Verdict::bad(failure.reason, failure.message);
+    }
+    if let Some(job) = history.unrecorded(world, world.now - PATIENCE) {
+        let message = format!("Job {:?} made a backup but its record cannot be written", job.name_any());
+        return Verdict::bad(Reason::ApiWriteFailed, message);
     }
     if world.policy.spec.suspend {
         return Verdict::good(Reason::Suspended, "no backup starts while spec.suspend is true");
@@ -161,7 +169,8 @@ fn run_now(world: &World, history: &History, built: CronJob) -> RunNow {
 /// The plan that says how things stand, and what retention asks for.
 fn report(world: &World, history: &History, (ready, retained): (Verdict, Retained)) -> Plan {
     let told = status::status(world, history, (&ready, &retained.verdict));
-    let waits = history.is_waiting().then_some(run::NEXT_LOOK);
+    let is_waiting = history.is_waiting() || history.unrecorded(world, world.now).is_some();
+    let waits = is_waiting.then_some(run::NEXT_LOOK);
     let events = status::events(world, history, &retained.verdict);
     Plan {
         create: retained.create.iter().map(dynamic).collect(),

@@ -65,6 +65,16 @@ impl<'a> History<'a> {
         }
     }
 
+    /// The newest success that has had no record since before `since`.
+    pub fn unrecorded(&self, world: &World, since: Timestamp) -> Option<&'a Job> {
+        self.0.iter().find_map(|entry| match &entry.run {
+            Run::Ended(Ended { at, outcome: Ok(backup), .. }) => {
+                (*at < since && record_of(world, entry.job, backup).is_none()).then_some(entry.job)
+            }
+            _ => None,
+        })
+    }
+
     /// Each success and when its run started, newest first.
     pub fn successes(&self) -> impl Iterator<Item = (Timestamp, &Backup)> {
         self.0.iter().filter_map(|entry| match &entry.run {

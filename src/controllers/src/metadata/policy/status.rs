@@ -93,7 +93,7 @@ fn after(
     };
     match &ended.outcome {
         Ok(backup) => succeeded(common, backup, record_of(world, job, backup)),
-        Err(failure) => failed(common, failure),
+        Err(failure) => failed(common, &explained(world, failure)),
     }
 }
 
@@ -135,15 +135,35 @@ fn failed(base: MetadataBackupPolicyStatus, failure: &Failure) -> MetadataBackup
 /// Whether the newest run was a success. One that cannot begin says so before it ends.
 fn fresh(world: &World, history: &History) -> Verdict {
     if let Some(failure) = history.stuck() {
-        return Verdict::bad(failure.reason, text(failure));
+        return said(failure);
     }
     match newest(world, history).map(|(_, ended)| ended) {
         Some(Ended { started, outcome: Ok(_), .. }) => {
             Verdict::good(Reason::Fresh, format!("the newest backup began at {started}"))
         }
-        Some(Ended { outcome: Err(failure), .. }) => Verdict::bad(failure.reason, text(failure)),
+        Some(Ended { outcome: Err(failure), .. }) => said(&explained(world, failure)),
         None => Verdict::stored(conditions(world), FRESH),
     }
+}
+
+fn said(failure: &Failure) -> Verdict {
+    Verdict::bad(failure.reason, text(failure))
+}
+
+/// Why a run failed, as far as it was seen.
+///
+/// One that never began ends at its deadline, and its pod, which alone knew why, is
+/// gone by then. An agent that began has a deadline of its own and tells it.
+fn explained(world: &World, failure: &Failure) -> Failure {
+    let stored = Verdict::stored(conditions(world), FRESH);
+    let hung = matches!(
+        stored.reason,
+        Reason::Unschedulable | Reason::ImagePull | Reason::MountFailed | Reason::HostPathMissing
+    );
+    if failure.reason == Reason::DeadlineExceeded && stored.holds == Some(false) && hung {
+        return Failure::new(stored.reason, stored.message);
+    }
+    failure.clone()
 }
 
 /// Whether the newest backup has all that a restore needs. A failed run says nothing of it.
@@ -206,7 +226,7 @@ fn newest_lineage(world: &World) -> Option<String> {
 pub fn events(world: &World, history: &History, retained: &Verdict) -> Vec<Event> {
     let run = newest(world, history)
         .filter(|(_, ended)| is_news(world, ended))
-        .map(|(_, ended)| ended_event(ended));
+        .map(|(_, ended)| ended_event(world, ended));
     let fresh = fresh(world, history);
     let is_stuck = history.stuck().is_some() && fresh.is_news(conditions(world), FRESH);
     let stuck = is_stuck.then(|| warning("BackupFailed", Work::Backup, &fresh));
@@ -222,7 +242,7 @@ fn is_news(world: &World, ended: &Ended<Backup>) -> bool {
     })
 }
 
-fn ended_event(ended: &Ended<Backup>) -> Event {
+fn ended_event(world: &World, ended: &Ended<Backup>) -> Event {
     match &ended.outcome {
         Ok(backup) => Event {
             importance: Importance::Normal,
@@ -231,7 +251,7 @@ fn ended_event(ended: &Ended<Backup>) -> Event {
             word: word(ended),
             message: format!("backup completed, snapshot ID: {}", backup.snapshot_id.short()),
         },
-        Err(failure) => warning("BackupFailed", Work::Backup, &Verdict::bad(failure.reason, text(failure))),
+        Err(failure) => warning("BackupFailed", Work::Backup, &said(&explained(world, failure))),
     }
 }
 

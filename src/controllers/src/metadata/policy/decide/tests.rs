@@ -57,6 +57,18 @@ impl World {
         self.run(time, "Failed", &failure("backup", Reason::EtcdUnreachable))
     }
 
+    fn recorded(self) -> Self {
+        self.records([record('1', 1)])
+    }
+
+    fn out_of_time(self, time: &str) -> Self {
+        let mut world = self.run(time, "Failed", "");
+        world.pods.clear();
+        let job = world.backups.last_mut().and_then(|job| job.status.as_mut()).expect("a status");
+        job.conditions.as_mut().expect("conditions")[0].reason = Some("DeadlineExceeded".to_owned());
+        world
+    }
+
     fn hanging(mut self, reason: &str) -> Self {
         let job = job("run-x", "CronJob", self.cronjob.as_ref().expect("a cronjob"), None);
         let waiting = container(&json!({ "waiting": { "reason": reason } }));
@@ -180,11 +192,26 @@ fn upstreams_cronjob_makes_room() {
 #[case::image_is_missing(running().hanging("ImagePullBackOff"), "False/ImagePull", "Initializing")]
 #[case::folder_is_missing(running().on_a_missing_folder(), "False/HostPathMissing", "Initializing")]
 #[case::next_one_hangs(running().succeeded("11:00").hanging("ImagePullBackOff"), "False/ImagePull", "Completed")]
+#[case::run_that_hung_ran_out_of_time(hung().out_of_time("11:59"), "False/HostPathMissing", "Failed")]
+#[case::run_that_did_not_hang_ran_out_of_time(running().out_of_time("11:59"), "False/DeadlineExceeded", "Failed")]
 #[case::jobs_were_tidied_away(World { backups: Vec::new(), ..running().succeeded("11:00").written() }, "True/Fresh", "Completed")]
 fn fresh_when(#[case] world: World, #[case] fresh: &str, #[case] status: &str) {
     assert_eq!(said(&world, FRESH), fresh);
     assert_eq!(told(&decide(&world), &world).backup_status.as_deref(), Some(status));
-    assert_eq!(said(&world, READY), "True/Ready", "a failed night is not the policy's fault");
+    assert_eq!(said(&world.recorded(), READY), "True/Ready", "a failed night is not the policy's fault");
+}
+
+fn hung() -> World {
+    let world = running().on_a_missing_folder().written();
+    World { backups: Vec::new(), pods: Vec::new(), troubles: Vec::new(), ..world }
+}
+
+#[rstest]
+#[case::with_its_record(running().recorded().succeeded("11:00"), "True/Ready")]
+#[case::without_one_for_an_hour(running().succeeded("11:00"), "False/ApiWriteFailed")]
+#[case::without_one_for_a_moment(World { now: at("2030-01-01T11:00:10Z"), ..running().succeeded("11:00") }, "True/Ready")]
+fn a_backup(#[case] world: World, #[case] ready: &str) {
+    assert_eq!(said(&world, READY), ready);
 }
 
 #[rstest]

@@ -1,0 +1,115 @@
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::json;
+
+use super::*;
+use crate::apiserver::{Step, answers, context, refuses};
+
+const PATH: &str = "/api/v1/namespaces/backup/pods/etcd";
+
+struct Surroundings(Context);
+
+impl AsRef<Context> for Surroundings {
+    fn as_ref(&self) -> &Context {
+        &self.0
+    }
+}
+
+/// An object of one of our kinds; a Pod stands for it, since this crate knows none.
+fn stored(spec: &Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod", "spec": spec, "status": { "phase": "Running" },
+        "metadata": { "name": "etcd", "namespace": "backup", "uid": "u", "generation": 3 },
+    })
+}
+
+fn target() -> Target {
+    let pod: Pod = serde_json::from_value(stored(&json!({ "containers": [] }))).expect("a pod");
+    Target::of(&pod)
+}
+
+async fn outcome(
+    script: Vec<Step>,
+    result: fn() -> Result<Done, Error>,
+) -> (Result<Action, Error>, Vec<(String, Value)>) {
+    let (ctx, heard) = context(script);
+    let wiring = Wiring {
+        name: "test",
+        conditions: &["Ready", "Fresh"],
+        synced: Gate::default(),
+        stop: CancellationToken::new(),
+    };
+    let reconcile = move |_: Arc<Pod>, _: Arc<Surroundings>| std::future::ready(result());
+    let done = supervise(&wiring, &target(), Arc::new(Surroundings(ctx)), reconcile).await;
+    (done, heard.await.expect("every expected request arrived"))
+}
+
+fn taken() -> Result<Done, Error> {
+    Err(Error::NameTaken { kind: "Job".to_owned(), name: "a".to_owned() })
+}
+
+#[tokio::test]
+async fn a_deleted_object_is_not_reconciled() {
+    let (done, _) = outcome(vec![refuses(&format!("GET {PATH}"), 404, "NotFound")], taken).await;
+    assert_eq!(done.expect("done"), Action::await_change());
+}
+
+#[tokio::test]
+async fn a_failed_reconcile_says_so_in_the_objects_status() {
+    let object = stored(&json!({ "containers": [] }));
+    let (done, heard) = outcome(
+        vec![
+            answers(&format!("GET {PATH}"), 200, object.clone()),
+            answers(&format!("GET {PATH}"), 200, object.clone()),
+            answers(&format!("PATCH {PATH}/status"), 200, object),
+        ],
+        taken,
+    )
+    .await;
+    done.expect_err("it failed");
+    let status = &heard[2].1["status"];
+    assert_eq!(status["phase"], "Running", "what was known stays");
+    assert_eq!(status["observedGeneration"], 3);
+    assert_eq!(status["conditions"][0]["reason"], "NameTaken");
+    assert_eq!(status["conditions"][1]["status"], "Unknown");
+}
+
+#[tokio::test]
+async fn an_object_of_another_shape_says_so_and_is_not_reconciled() {
+    let malformed = stored(&json!({ "containers": "many" }));
+    let (done, heard) = outcome(
+        vec![
+            answers(&format!("GET {PATH}"), 200, malformed.clone()),
+            answers(&format!("GET {PATH}"), 200, malformed.clone()),
+            answers(&format!("PATCH {PATH}/status"), 200, malformed),
+        ],
+        || Ok(Done::default()),
+    )
+    .await;
+    done.expect_err("it cannot be read");
+    assert_eq!(heard[2].1["status"]["conditions"][0]["reason"], "InvalidSpec");
+}
+
+#[tokio::test]
+async fn what_was_said_before_is_not_written_again() {
+    let mut object = stored(&json!({ "containers": [] }));
+    let now = crate::apiserver::noon();
+    let error = taken().expect_err("an error");
+    object["status"] = conditions::failed(&object["status"], &["Ready", "Fresh"], &error, (Some(3), now));
+    let read = || answers(&format!("GET {PATH}"), 200, object.clone());
+    let (done, heard) = outcome(vec![read(), read()], taken).await;
+    done.expect_err("it failed");
+    assert_eq!(heard.len(), 2);
+}
+
+#[tokio::test]
+async fn an_api_server_that_cannot_even_be_told_changes_nothing() {
+    let (done, _) = outcome(
+        vec![
+            refuses(&format!("GET {PATH}"), 500, "InternalError"),
+            refuses(&format!("GET {PATH}"), 500, "InternalError"),
+        ],
+        taken,
+    )
+    .await;
+    assert_eq!(done.expect_err("it failed").reason(), model::Reason::ApiReadFailed);
+}
