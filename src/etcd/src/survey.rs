@@ -8,20 +8,31 @@ use crate::{
     probe::{Finding, probe},
 };
 
-/// Asks all endpoints, each on its own, in the order given.
+/// Asks all endpoints at once; the answers come in the order given.
 ///
 /// One that fails is an answer too: only [`choose`](crate::choose) decides
 /// whether the others are enough.
 pub async fn survey(endpoints: &[String], credentials: Option<&Credentials>) -> Vec<Answer> {
+    let asking: Vec<_> = endpoints
+        .iter()
+        .map(|endpoint| tokio::spawn(answer(endpoint.clone(), credentials.cloned())))
+        .collect();
     let mut answers = Vec::with_capacity(endpoints.len());
-    for endpoint in endpoints {
-        let found = match ask(endpoint, credentials).await {
-            Ok(member) => Ok(member),
-            Err(error) => Err(diagnosed(&error, endpoint, credentials).await),
-        };
-        answers.push(Answer { endpoint: endpoint.clone(), found });
+    for (endpoint, asked) in endpoints.iter().zip(asking) {
+        answers.push(asked.await.unwrap_or_else(|error| Answer {
+            endpoint: endpoint.clone(),
+            found: Err(Failure::new(Reason::Bug, format!("asking {endpoint} failed unexpectedly: {error}"))),
+        }));
     }
     answers
+}
+
+async fn answer(endpoint: String, credentials: Option<Credentials>) -> Answer {
+    let found = match ask(&endpoint, credentials.as_ref()).await {
+        Ok(member) => Ok(member),
+        Err(error) => Err(diagnosed(&error, &endpoint, credentials.as_ref()).await),
+    };
+    Answer { endpoint, found }
 }
 
 /// The failure to report, with a closer look where a connection was just closed.
