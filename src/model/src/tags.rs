@@ -24,12 +24,9 @@ pub struct Common {
 pub struct Second {
     /// Full id of the first snapshot.
     pub of: SnapshotId,
-    /// etcd's position when the stream began.
-    pub revision: i64,
-    /// Raft index.
-    pub raft_index: u64,
-    /// Raft term.
-    pub raft_term: u64,
+    /// etcd's cluster id and history when the stream began. A restored or cloned cluster
+    /// shares the uid of [`Common::cluster`], but not etcd's own id.
+    pub position: Position,
     /// Objects in the snapshot, where they were counted.
     pub objects: Option<u64>,
     /// What a restore would lack.
@@ -48,8 +45,7 @@ pub struct Tags {
 impl Second {
     /// The second snapshot's tags for a first one.
     pub fn new(of: SnapshotId, position: &Position, incomplete: Option<Reason>) -> Self {
-        let Position { revision, raft_index, raft_term, .. } = *position;
-        Self { of, revision, raft_index, raft_term, objects: None, incomplete }
+        Self { of, position: position.clone(), objects: None, incomplete }
     }
 }
 
@@ -66,8 +62,10 @@ impl Tags {
         ];
         if let Some(second) = &self.second {
             tags.push(format!("of:{}", second.of));
-            tags.push(format!("revision:{}", second.revision));
-            tags.push(format!("raft:{}.{}", second.raft_index, second.raft_term));
+            let Position { cluster_id, revision, raft_index, raft_term } = &second.position;
+            tags.push(format!("etcd:{cluster_id}"));
+            tags.push(format!("revision:{revision}"));
+            tags.push(format!("raft:{raft_index}.{raft_term}"));
             tags.extend(second.objects.map(|objects| format!("objects:{objects}")));
             tags.push(format!("complete:{}", second.incomplete.map_or("yes", Reason::as_str)));
         }
@@ -101,9 +99,12 @@ fn second(of: &str, pairs: &BTreeMap<&str, &str>) -> Option<Second> {
     let (raft_index, raft_term) = pairs.get("raft")?.split_once('.')?;
     Some(Second {
         of: of.parse().ok()?,
-        revision: pairs.get("revision")?.parse().ok()?,
-        raft_index: raft_index.parse().ok()?,
-        raft_term: raft_term.parse().ok()?,
+        position: Position {
+            cluster_id: (*pairs.get("etcd")?).to_owned(),
+            revision: pairs.get("revision")?.parse().ok()?,
+            raft_index: raft_index.parse().ok()?,
+            raft_term: raft_term.parse().ok()?,
+        },
         objects: pairs.get("objects").and_then(|text| text.parse().ok()),
         incomplete: match *pairs.get("complete")? {
             "yes" => None,
@@ -126,9 +127,12 @@ mod tests {
             },
             second: Some(Second {
                 of: "ab".repeat(32).parse().expect("an id"),
-                revision: 1234,
-                raft_index: 5678,
-                raft_term: 9,
+                position: Position {
+                    cluster_id: "8e4dc83ccd60bc22".to_owned(),
+                    revision: 1234,
+                    raft_index: 5678,
+                    raft_term: 9,
+                },
                 objects: Some(42),
                 incomplete: Some(Reason::EncryptionKeyMissing),
             }),
@@ -151,6 +155,7 @@ mod tests {
             "policy:kubedr-system/test-backup",
             "lineage:fedcba9876543210",
             &format!("of:{}", "ab".repeat(32)),
+            "etcd:8e4dc83ccd60bc22",
             "revision:1234",
             "raft:5678.9",
             "objects:42",

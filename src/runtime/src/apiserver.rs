@@ -32,7 +32,7 @@ pub fn ignores(request: &str) -> Step {
     Step { request: request.to_owned(), answer: None }
 }
 
-/// What was sent, in order: path and body of each request.
+/// What was sent, in order: path and body of each request. Known when the client is dropped.
 pub type Heard = JoinHandle<Vec<(String, Value)>>;
 
 /// A client whose server expects these requests in this order; one that nobody expects fails.
@@ -59,6 +59,9 @@ pub fn client(script: Vec<Step>) -> (Client, Heard) {
             // A request that is dropped would be an answer: keep it open until the client gives up.
             tokio::time::sleep(crate::TIMEOUT * 2).await;
         }
+        // Ends when the client is gone.
+        let unexpected = handle.next_request().await.map(|(request, _)| request.uri().to_string());
+        assert_eq!(unexpected, None, "after the script");
         heard
     });
     (Client::new(service, "backup"), server)

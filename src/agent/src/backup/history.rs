@@ -11,15 +11,6 @@ use repository::Snapshot;
 
 use crate::config::BackupConfig;
 
-/// Tag with etcd's own cluster id, which a restored or cloned cluster does not
-/// share; the tag `cluster:` is the uid that it does.
-const ETCD_CLUSTER: &str = "etcd:";
-
-/// The tag for an etcd cluster id.
-pub fn cluster_tag(cluster_id: &str) -> String {
-    format!("{ETCD_CLUSTER}{cluster_id}")
-}
-
 /// What one policy stored for one cluster.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct History {
@@ -37,7 +28,6 @@ struct First {
 struct Found {
     backup: BackupId,
     lineage: BackupId,
-    etcd_cluster: Option<String>,
     second: Second,
 }
 
@@ -60,29 +50,25 @@ impl History {
             self.firsts.insert(snapshot.id.clone(), First { backup: common.backup, time: snapshot.time });
             return;
         };
-        let etcd_cluster = snapshot.tags.iter().find_map(|tag| tag.strip_prefix(ETCD_CLUSTER));
-        self.seconds.push(Found {
-            backup: common.backup,
-            lineage: common.lineage,
-            etcd_cluster: etcd_cluster.map(str::to_owned),
-            second,
-        });
+        self.seconds.push(Found { backup: common.backup, lineage: common.lineage, second });
     }
 
     /// The newest whole backup of each lineage.
-    ///
-    /// Where a backup does not say which etcd cluster it is of, it is taken to
-    /// be of `cluster_id`: the other counters still tell.
-    pub fn heads(&self, cluster_id: &str) -> Vec<Head> {
-        let mut newest: BTreeMap<&BackupId, &Found> = BTreeMap::new();
+    pub fn heads(&self) -> Vec<Head> {
+        let mut newest: BTreeMap<&BackupId, &Position> = BTreeMap::new();
         for found in self.seconds.iter().filter(|found| self.is_whole(found)) {
-            let head = newest.entry(&found.lineage).or_insert(found);
+            let position = &found.second.position;
+            let head = newest.entry(&found.lineage).or_insert(position);
             // Within a lineage the raft index never falls, whatever the clocks say.
-            if found.second.raft_index > head.second.raft_index {
-                *head = found;
+            if position.raft_index > head.raft_index {
+                *head = position;
             }
         }
-        newest.into_values().map(|found| found.head(cluster_id)).collect()
+        let head = |(lineage, position): (&BackupId, &Position)| Head {
+            lineage: lineage.clone(),
+            position: position.clone(),
+        };
+        newest.into_iter().map(head).collect()
     }
 
     fn is_whole(&self, found: &Found) -> bool {
@@ -94,17 +80,6 @@ impl History {
         let has_second = |id: &SnapshotId| self.seconds.iter().any(|found| found.second.of == *id);
         let unfinished = self.firsts.iter().filter(|(id, first)| first.time < then && !has_second(id));
         unfinished.map(|(id, _)| id.clone()).collect()
-    }
-}
-
-impl Found {
-    fn head(&self, cluster_id: &str) -> Head {
-        let Second { revision, raft_index, raft_term, .. } = self.second;
-        let cluster_id = self.etcd_cluster.as_deref().unwrap_or(cluster_id).to_owned();
-        Head {
-            lineage: self.lineage.clone(),
-            position: Position { cluster_id, revision, raft_index, raft_term },
-        }
     }
 }
 
@@ -129,11 +104,10 @@ pub(super) mod tests {
         name: char,
         lineage: char,
         raft_index: u64,
-        etcd_cluster: Option<&'static str>,
     }
 
     fn made(name: char, lineage: char, raft_index: u64) -> Made {
-        Made { name, lineage, raft_index, etcd_cluster: Some("c") }
+        Made { name, lineage, raft_index }
     }
 
     impl Made {
@@ -144,9 +118,7 @@ pub(super) mod tests {
                 policy: config().policy,
                 lineage: short(self.lineage),
             };
-            let mut tags = Tags { common, second }.render();
-            tags.extend(self.etcd_cluster.map(cluster_tag));
-            tags
+            Tags { common, second }.render()
         }
 
         fn snapshot(&self, id: SnapshotId, second: Option<Second>) -> Snapshot {
@@ -167,7 +139,7 @@ pub(super) mod tests {
 
         fn second(&self) -> Snapshot {
             let position = Position {
-                cluster_id: String::new(),
+                cluster_id: "c".to_owned(),
                 revision: 7,
                 raft_index: self.raft_index,
                 raft_term: 2,
@@ -182,7 +154,7 @@ pub(super) mod tests {
     }
 
     fn heads(listing: &[Snapshot]) -> Vec<(BackupId, u64)> {
-        let heads = History::read(listing, &config()).heads("c");
+        let heads = History::read(listing, &config()).heads();
         heads.into_iter().map(|head| (head.lineage, head.position.raft_index)).collect()
     }
 
@@ -225,15 +197,6 @@ pub(super) mod tests {
         listing.extend(other("cluster:", "another"));
         listing.extend(other("backup:", "malformed"));
         assert_eq!(heads(&listing), [(short('a'), 10)]);
-    }
-
-    #[test]
-    fn the_etcd_cluster_is_read_where_it_is_given() {
-        for (given, expected) in [(Some("d"), "d"), (None, "c")] {
-            let listing = Made { etcd_cluster: given, ..made('1', 'a', 10) }.both();
-            let heads = History::read(&listing, &config()).heads("c");
-            assert_eq!(heads[0].position.cluster_id, expected);
-        }
     }
 
     #[rstest]

@@ -7,10 +7,7 @@ use model::{
     tags::{Common, Second, Tags},
 };
 
-use super::{
-    history::{History, cluster_tag},
-    source::Source,
-};
+use super::{history::History, source::Source};
 use crate::config::BackupConfig;
 
 /// The names that a backup's snapshots are tagged with.
@@ -20,7 +17,6 @@ pub struct Identity {
     /// The history that it belongs to.
     pub lineage: BackupId,
     common: Common,
-    etcd_cluster: String,
 }
 
 impl Identity {
@@ -28,7 +24,7 @@ impl Identity {
     pub fn new(history: &History, config: &BackupConfig, source: &Source) -> Result<Self, Failure> {
         let backup = random_id()?;
         let position = &source.choice.member.position;
-        let lineage = match belongs(&history.heads(&position.cluster_id), position) {
+        let lineage = match belongs(&history.heads(), position) {
             Belongs::To(lineage) => lineage,
             Belongs::First => backup.clone(),
             Belongs::Nowhere(reason) => {
@@ -42,14 +38,12 @@ impl Identity {
             policy: config.policy.clone(),
             lineage: lineage.clone(),
         };
-        Ok(Self { backup, lineage, common, etcd_cluster: position.cluster_id.clone() })
+        Ok(Self { backup, lineage, common })
     }
 
     /// Tags of the first snapshot, or of the second.
     pub fn tags(&self, second: Option<Second>) -> Vec<String> {
-        let mut tags = Tags { common: self.common.clone(), second }.render();
-        tags.push(cluster_tag(&self.etcd_cluster));
-        tags
+        Tags { common: self.common.clone(), second }.render()
     }
 }
 

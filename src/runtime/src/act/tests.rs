@@ -52,6 +52,7 @@ fn event() -> Event {
 async fn outcome(plan: Plan, script: Vec<Step>) -> (Result<Done, Error>, Vec<(String, Value)>) {
     let (ctx, heard) = context(script);
     let result = act(&ctx, &policy(), plan).await;
+    drop(ctx);
     (result, heard.await.expect("every expected request arrived"))
 }
 

@@ -45,6 +45,7 @@ async fn the_first_makes_the_lease() {
         answers(&format!("POST {LEASES}"), 201, mine()),
     ]);
     elector.acquire().await;
+    drop(elector);
     let heard = heard.await.expect("every request");
     assert_eq!(heard[1].1["spec"]["holderIdentity"], "me");
 }
@@ -59,6 +60,7 @@ async fn a_dead_holder_is_followed_after_the_record_stood_still_for_its_duration
     let begun = Instant::now();
     elector.acquire().await;
     assert_eq!(begun.elapsed().as_secs(), 16);
+    drop(elector);
     let put = &heard.await.expect("every request")[9].1;
     assert_eq!(put["spec"]["leaseTransitions"], 2);
     assert_eq!(put["metadata"]["resourceVersion"], "7");
@@ -69,6 +71,7 @@ async fn a_holder_that_renews_is_waited_for() {
     let script = (10..40).map(|second| read(theirs(&format!("2030-01-01T12:00:{second}.000000Z")))).collect();
     let (mut elector, heard) = elector(script);
     tokio::time::timeout(Duration::from_secs(59), elector.acquire()).await.expect_err("they hold it");
+    drop(elector);
     heard.await.expect("every request");
 }
 
@@ -80,6 +83,7 @@ async fn of_two_that_are_equally_fast_one_waits() {
         read(theirs("2030-01-01T12:00:01.000000Z")),
     ]);
     tokio::time::timeout(Duration::from_secs(3), elector.acquire()).await.expect_err("they were faster");
+    drop(elector);
     heard.await.expect("every request");
 }
 
@@ -107,9 +111,11 @@ async fn a_leader_that_was_replaced_stops_at_once() {
 async fn a_released_lease_is_free_and_one_of_others_is_left_alone() {
     let (mut first, heard) = elector(vec![read(mine()), written(mine())]);
     first.release().await;
+    drop(first);
     let put = &heard.await.expect("every request")[1].1;
     assert_eq!(put["spec"].get("holderIdentity"), None);
     let (mut second, heard) = elector(vec![read(theirs("2030-01-01T12:00:01.000000Z"))]);
     second.release().await;
+    drop(second);
     heard.await.expect("every request");
 }

@@ -139,6 +139,12 @@ fn not_ready() -> BackupLocation {
     fixtures::location()
 }
 
+fn failed_before_it_was_pinned() -> BackupLocation {
+    let mut location = failing();
+    location.status.as_mut().expect("a status").repository_id = None;
+    location
+}
+
 fn failing() -> BackupLocation {
     let mut location = ready_location();
     let failed = object(json!([condition("Ready", "False", "AccessDenied")]));
@@ -154,6 +160,7 @@ fn failing() -> BackupLocation {
 #[case::moved_to_another_endpoint(running().with(|spec| spec.etcd_endpoint = "https://10.0.0.5:2379".into()), "True/Ready", 1)]
 #[case::not_made_without_a_destination(new().with_location(None), "False/DestinationMissing", 0)]
 #[case::not_made_before_the_repository_is_pinned(new().with_location(Some(not_ready())), "False/DestinationNotReady", 0)]
+#[case::not_made_after_a_failed_init(new().with_location(Some(failed_before_it_was_pinned())), "False/DestinationNotReady", 0)]
 #[case::kept_while_the_destination_fails(new().with_location(Some(failing())), "False/DestinationNotReady", 1)]
 #[case::not_made_for_a_forbidden_path(new().with(|spec| spec.certs_dir = Some("/home".into())), "False/HostPathNotAllowed", 0)]
 #[case::not_made_for_a_wrong_endpoint(new().with(|spec| spec.etcd_endpoint = "etcd".into()), "False/InvalidSpec", 0)]
@@ -192,6 +199,7 @@ fn upstreams_cronjob_makes_room() {
 #[case::image_is_missing(running().hanging("ImagePullBackOff"), "False/ImagePull", "Initializing")]
 #[case::folder_is_missing(running().on_a_missing_folder(), "False/HostPathMissing", "Initializing")]
 #[case::next_one_hangs(running().succeeded("11:00").hanging("ImagePullBackOff"), "False/ImagePull", "Completed")]
+#[case::newest_job_was_tidied_away(without_its_newest_job(), "False/EtcdUnreachable", "Failed")]
 #[case::run_that_hung_ran_out_of_time(hung().out_of_time("11:59"), "False/HostPathMissing", "Failed")]
 #[case::run_that_did_not_hang_ran_out_of_time(running().out_of_time("11:59"), "False/DeadlineExceeded", "Failed")]
 #[case::jobs_were_tidied_away(World { backups: Vec::new(), ..running().succeeded("11:00").written() }, "True/Fresh", "Completed")]
@@ -199,6 +207,12 @@ fn fresh_when(#[case] world: World, #[case] fresh: &str, #[case] status: &str) {
     assert_eq!(said(&world, FRESH), fresh);
     assert_eq!(told(&decide(&world), &world).backup_status.as_deref(), Some(status));
     assert_eq!(said(&world.recorded(), READY), "True/Ready", "a failed night is not the policy's fault");
+}
+
+fn without_its_newest_job() -> World {
+    let mut world = running().succeeded("10:00").failed("11:00").written();
+    world.backups.pop();
+    world
 }
 
 fn hung() -> World {
@@ -217,6 +231,7 @@ fn a_backup(#[case] world: World, #[case] ready: &str) {
 #[rstest]
 #[case::success(running().succeeded("11:00"), &["BackupSucceeded"])]
 #[case::failure(running().failed("11:00"), &["BackupFailed"])]
+#[case::no_older_run_when_the_newest_job_is_gone(without_its_newest_job(), &[])]
 #[case::nothing_new(running().succeeded("11:00").written(), &[])]
 #[case::second_success(running().succeeded("10:00").written().succeeded("11:00"), &["BackupSucceeded"])]
 #[case::second_failure(running().failed("10:00").written().failed("11:00"), &["BackupFailed"])]
