@@ -14,6 +14,7 @@ mod config;
 mod forget;
 mod handover;
 mod init;
+mod mounted_secret;
 mod report;
 mod repository_access;
 mod run;

@@ -1,8 +1,8 @@
 //! The repository of a run: how it is reached, and that it is the right one.
 use model::{Reason, SnapshotId, result::Failure};
-use repository::{Access, Bucket, Contents, Credentials, Opened, Restic, attach, remove_stale_locks};
+use repository::{Access, Bucket, Contents, Opened, Restic, attach, remove_stale_locks};
 
-use crate::{config::Place, run::Run};
+use crate::{config::Place, run::Run, secrets::bucket_credentials};
 
 /// What talks to the repository.
 pub struct Repository {
@@ -26,7 +26,7 @@ pub enum Found {
 impl Repository {
     /// Reads the Secret; asks nobody yet.
     pub fn new(place: &Place, run: &Run) -> Result<Self, Failure> {
-        let credentials = Credentials::read(&place.mounts.credentials())?;
+        let credentials = bucket_credentials(&place.mounts.credentials())?;
         let access = Access { store: place.store.clone(), credentials, ca_file: place.ca_file.clone() };
         let finisher = Restic::new(&access, &place.mounts.work());
         let restic = finisher.clone().stopped_by(run.stop());

@@ -248,7 +248,7 @@ impl Restic {
         command.envs(inherited);
         command
             .env("RESTIC_REPOSITORY", store.repository())
-            .env("RESTIC_PASSWORD_FILE", credentials.password_file())
+            .env("RESTIC_PASSWORD_FILE", &credentials.password_file)
             .env("AWS_ACCESS_KEY_ID", credentials.access_key.expose())
             .env("AWS_SECRET_ACCESS_KEY", credentials.secret_key.expose())
             .env("AWS_DEFAULT_REGION", &store.region)

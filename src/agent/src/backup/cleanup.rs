@@ -16,7 +16,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// have made one and not have said so.
 pub async fn undo(session: &Session) {
     let undoing = async {
-        let listing = session.repository.finisher.snapshots().await?;
+        let listing = session.repository.finisher.listing().await?.snapshots;
         let is_ours = |tags: &[String]| {
             Tags::parse(tags).is_some_and(|tags| tags.common.backup == session.identity.backup)
         };

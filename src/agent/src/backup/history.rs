@@ -7,7 +7,7 @@ use model::{
     lineage::{Head, Position},
     tags::{Second, Tags},
 };
-use repository::Snapshot;
+use repository::{Listing, Snapshot};
 
 use crate::config::BackupConfig;
 
@@ -16,6 +16,8 @@ use crate::config::BackupConfig;
 pub struct History {
     firsts: BTreeMap<SnapshotId, First>,
     seconds: Vec<Found>,
+    /// Whether some snapshot could not be read, so that what seems to lack may be there.
+    has_gaps: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -33,9 +35,11 @@ struct Found {
 
 impl History {
     /// Picks out what this policy stored for this cluster.
-    pub fn read(listing: &[Snapshot], config: &BackupConfig) -> Self {
-        let mut history = Self::default();
-        for snapshot in listing {
+    ///
+    /// One damaged snapshot among the old ones is no reason to make no new backup.
+    pub fn read(listing: &Listing, config: &BackupConfig) -> Self {
+        let mut history = Self { has_gaps: !listing.unreadable.is_empty(), ..Self::default() };
+        for snapshot in &listing.snapshots {
             let Some(tags) = Tags::parse(&snapshot.tags) else { continue };
             if tags.common.policy == config.policy && tags.common.cluster == config.cluster_uid {
                 history.add(snapshot, tags);
@@ -75,8 +79,12 @@ impl History {
         self.firsts.get(&found.second.of).is_some_and(|first| first.backup == found.backup)
     }
 
-    /// First snapshots from before `then` whose second never came.
+    /// First snapshots from before `then` whose second never came; none where a second may
+    /// be there unread.
     pub fn unfinished_before(&self, then: Timestamp) -> Vec<SnapshotId> {
+        if self.has_gaps {
+            return Vec::new();
+        }
         let has_second = |id: &SnapshotId| self.seconds.iter().any(|found| found.second.of == *id);
         let unfinished = self.firsts.iter().filter(|(id, first)| first.time < then && !has_second(id));
         unfinished.map(|(id, _)| id.clone()).collect()
@@ -153,8 +161,12 @@ pub(super) mod tests {
         }
     }
 
+    fn whole(snapshots: &[Snapshot]) -> Listing {
+        Listing { snapshots: snapshots.to_vec(), unreadable: Vec::new() }
+    }
+
     fn heads(listing: &[Snapshot]) -> Vec<(BackupId, u64)> {
-        let heads = History::read(listing, &config()).heads();
+        let heads = History::read(&whole(listing), &config()).heads();
         heads.into_iter().map(|head| (head.lineage, head.position.raft_index)).collect()
     }
 
@@ -199,6 +211,13 @@ pub(super) mod tests {
         assert_eq!(heads(&listing), [(short('a'), 10)]);
     }
 
+    #[test]
+    fn nothing_is_unfinished_while_a_second_may_be_there_unread() {
+        let listing = Listing { unreadable: vec!["0f".to_owned()], ..whole(&[made('1', 'a', 10).first()]) };
+        let then = Timestamp::from_second(50).expect("a time");
+        assert_eq!(History::read(&listing, &config()).unfinished_before(then), []);
+    }
+
     #[rstest]
     #[case::whole(made('1', 'a', 10).both(), vec![])]
     #[case::left_by_a_crash(vec![made('1', 'a', 10).first()], vec![id("11")])]
@@ -210,6 +229,6 @@ pub(super) mod tests {
     )]
     fn unfinished_backups_are_found(#[case] listing: Vec<Snapshot>, #[case] expected: Vec<SnapshotId>) {
         let then = Timestamp::from_second(50).expect("a time");
-        assert_eq!(History::read(&listing, &config()).unfinished_before(then), expected);
+        assert_eq!(History::read(&whole(&listing), &config()).unfinished_before(then), expected);
     }
 }

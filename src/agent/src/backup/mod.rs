@@ -56,7 +56,7 @@ pub async fn backup(config: BackupConfig, run: Run) -> Outcome<Backup> {
     let restic_version = repository.restic.version().await?;
     let opened = repository.open_pinned(&config.pinned, &run).await?;
     let source = run.unless_stopped(source::choose(&config, &run)).await?;
-    let history = History::read(&repository.restic.snapshots().await?, &config);
+    let history = History::read(&repository.restic.listing().await?, &config);
     let identity = Identity::new(&history, &config, &source)?;
     let session = Session { config, run, repository, opened, source, identity, restic_version };
     let outcome = session.store().await;
