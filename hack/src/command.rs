@@ -1,8 +1,14 @@
 //! Runs other programs: one that fails is named, together with what it said.
 
+use std::io::IsTerminal;
 use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+
+/// How often long work says that it is alive.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Runs a command without input and says nothing unless it fails.
 pub fn run(command: &mut Command) -> Result<()> {
@@ -22,6 +28,31 @@ pub fn output(command: &mut Command) -> Result<String> {
 /// Runs a command on the caller's own terminal.
 pub fn run_visibly(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot start {}", name(command)))?;
+    if !status.success() {
+        bail!("{} ended with {status}", name(command));
+    }
+    Ok(())
+}
+
+/// Runs a long command on the caller's own terminal; where that is none, says every few seconds that it goes on.
+///
+/// On a terminal cargo draws a progress bar. Elsewhere it is silent while one large crate compiles.
+pub fn run_at_length(what: &str, command: &mut Command) -> Result<()> {
+    let begin = Instant::now();
+    let mut child = command.spawn().with_context(|| format!("cannot start {}", name(command)))?;
+    let mut next = PROGRESS_INTERVAL;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if begin.elapsed() >= next {
+            next += PROGRESS_INTERVAL;
+            if !std::io::stderr().is_terminal() {
+                eprintln!("  {what}: {} s", begin.elapsed().as_secs());
+            }
+        }
+        thread::sleep(Duration::from_millis(50));
+    };
     if !status.success() {
         bail!("{} ended with {status}", name(command));
     }

@@ -181,8 +181,8 @@ impl Demo {
     }
 
     fn look_into_the_bucket(&self) -> Result<()> {
-        say("What is in the bucket: restic snapshots");
-        command::run_visibly(self.restic()?.arg("snapshots"))
+        say("What is in the bucket: restic snapshots --compact");
+        command::run_visibly(self.restic()?.args(["snapshots", "--compact"]))
     }
 
     fn restore(&self, record: &Value) -> Result<()> {

@@ -15,13 +15,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
+use crate::command::PROGRESS_INTERVAL;
 use crate::{cache, command, packages};
 
 /// The oldest Go that the pinned modules accept.
 const NEEDED_GO: (u32, u32) = (1, 26);
-
-/// How often a running build says that it is alive.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Programs that are built together, from one go.mod.
 #[derive(Debug)]

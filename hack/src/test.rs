@@ -78,6 +78,8 @@ impl Steps {
         let cluster = self.step("cluster up", |_| cluster::up(CLUSTER, &cluster::Options::default()))?;
         self.step("load images", |_| cluster::load(CLUSTER, images))?;
         let mut cargo = self.toolchain.cargo();
+        // These tests wait more than they compute.
+        cargo.env("RUST_TEST_THREADS", "4");
         cargo.args(["test", "--package", "kubedr-tests", "--no-fail-fast", "--"]).args(filter);
         cargo.envs(cluster::variables(&cluster)?);
         self.step("tests on a node", |steps| steps.run_interruptibly(&mut cargo))

@@ -30,6 +30,41 @@ async fn a_backup_without_certificates_is_etcds_snapshot_and_its_description() {
 }
 
 #[tokio::test]
+async fn modes_owners_and_links_come_back_as_they_were() {
+    with_kubedr("owners", async |kubedr| {
+        // Beside the node's certificates: what other tests back up must not change under them.
+        let folder = kubedr.cluster.certificates.join("../restore-test");
+        make_odd_files(&folder)?;
+        let extra = json!([{ "path": "/etc/kubernetes/restore-test", "type": "Directory" }]);
+        kubedr.ready_policy(&json!({ "extraHostPaths": extra })).await?;
+        let [first, second] = pair(&kubedr.successful_backup("etcd").await?)?;
+        let target = tempfile::tempdir()?;
+        kubedr.bucket.restore([&first, &second], target.path()).await?;
+        assert_eq!(tree(&target.path().join("data/host/etc/kubernetes/restore-test"))?, tree(&folder)?);
+        std::fs::remove_dir_all(&folder).context("failed to clean up")
+    })
+    .await;
+}
+
+/// Files whose mode, owner or kind is not the usual one, all readable by a root without capabilities.
+fn make_odd_files(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder.join("inner"))?;
+    for (name, mode, owner) in
+        [("plain", 0o644, (0, 0)), ("private", 0o400, (0, 0)), ("inner/owned", 0o644, (1234, 5678))]
+    {
+        let path = folder.join(name);
+        std::fs::write(&path, name)?;
+        std::os::unix::fs::chown(&path, Some(owner.0), Some(owner.1))?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
+    }
+    std::fs::set_permissions(folder.join("inner"), std::fs::Permissions::from_mode(0o751))?;
+    if !folder.join("link").is_symlink() {
+        std::os::unix::fs::symlink("inner/owned", folder.join("link"))?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_backup_with_certificates_comes_back_identical_to_the_byte() {
     with_kubedr("certificates", async |kubedr| {
         let extra = json!([{ "path": "/etc/kubernetes/admin.conf" }, { "path": "/etc/kubernetes/pki/etcd", "type": "Directory" }]);

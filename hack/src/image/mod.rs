@@ -60,7 +60,7 @@ pub fn build(is_release: bool) -> Result<Vec<PathBuf>> {
     cargo
         .args(["build", "--package", "operator", "--package", "agent"])
         .args(is_release.then_some("--release"));
-    command::run_visibly(&mut cargo)?;
+    command::run_at_length("compiling operator and agent", &mut cargo)?;
     let program = |name: &str| toolchain.program(name, is_release);
     Ok(vec![
         write("operator", &operator(&program("operator"))?)?,
