@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_mins(3);
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Arguments of `cargo xtask demo`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(after_help = "Examples:
   cargo xtask demo           the whole way, then everything is removed
   cargo xtask demo --keep    the same, but the cluster stays, with the lines to type next")]

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: what CI runs, and what a developer types before a commit.
 //!
-//! format → lints → no second TLS provider → unit tests → images → cluster → tests on it → cluster removed.
+//! format → lints → no second TLS provider → unit tests → images → cluster → tests on it → cluster removed → demo.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::toolchain::Toolchain;
-use crate::{cluster, command, image};
+use crate::{cluster, command, demo, image};
 
 /// The cluster of the tests; one that a developer plays with has another name.
 const CLUSTER: &str = "test";
@@ -71,7 +71,11 @@ impl Steps {
         self.step("old cluster down", |_| cluster::down(CLUSTER))?;
         let result = self.on_cluster(&images, filter);
         let down = self.step_always("cluster down", |_| cluster::down(CLUSTER));
-        result.and(down)
+        result.and(down)?;
+        if filter.is_none() {
+            self.step("demo", |_| demo::run(&demo::Arguments::default()))?;
+        }
+        Ok(())
     }
 
     fn on_cluster(&mut self, images: &[std::path::PathBuf], filter: Option<&str>) -> Result<()> {

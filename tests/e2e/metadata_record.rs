@@ -1,12 +1,16 @@
 //! MetadataBackupRecord: exactly those that have their backup, through retention and restarts.
+use std::pin::pin;
+
 use anyhow::{Context, Result};
 use api::MetadataBackupRecord;
-use k8s_openapi::api::core::v1::Pod;
+use futures::StreamExt;
+use k8s_openapi::api::{coordination::v1::Lease, core::v1::Pod};
 use kube::{
     ResourceExt,
     api::{DeleteParams, ListParams},
+    runtime::{WatchStreamExt, watcher},
 };
-use kubedr_tests::{Installation, pair, until, with_kubedr};
+use kubedr_tests::{Installation, PATIENCE, pair, until, with_kubedr};
 use serde_json::json;
 
 #[tokio::test]
@@ -94,13 +98,18 @@ async fn deleting_a_record_or_a_policy_deletes_no_stored_byte() {
 #[tokio::test]
 async fn a_backup_during_which_the_operator_is_killed_has_one_record() {
     with_kubedr("operator-killed", async |kubedr| {
-        // Slow enough for the operator to be gone while the stream runs.
+        // Slow enough for the operator to be killed while the stream runs, quick enough to
+        // end before another one may lead.
         kubedr.ready_policy(&json!({ "maxRate": 1_000_000 })).await?;
         let job = kubedr.start_backup("etcd").await?;
         agent_is_running(kubedr, &job.name_any()).await?;
-        kill_operator(kubedr).await?;
-        kubedr.wait_until_operator_is_ready().await?;
+        end_operator(kubedr, &DeleteParams::default().grace_period(0)).await?;
         let run = kubedr.finished("etcd", &job).await?;
+        let ended = run.job.status.as_ref().and_then(|status| status.completion_time.clone());
+        assert!(
+            leader(kubedr).await?.1 > ended.context("the Job did not complete")?.0,
+            "nobody led when the Job ended"
+        );
         assert_eq!(run.policy.status.unwrap_or_default().backup_status.as_deref(), Some("Completed"));
         // Another run gives the operator every occasion to make a second record of the first.
         kubedr.successful_backup("etcd").await?;
@@ -122,13 +131,45 @@ async fn agent_is_running(kubedr: &Installation, job: &str) -> Result<()> {
     .await
 }
 
-async fn kill_operator(kubedr: &Installation) -> Result<()> {
+#[tokio::test]
+async fn an_operator_that_is_told_to_stop_gives_the_lease_back_for_the_next() {
+    with_kubedr("handover", async |kubedr| {
+        let (first, _) = leader(kubedr).await?;
+        let only = watcher::Config::default().fields("metadata.name=kubedr-operator");
+        let mut leases = pin!(watcher(kubedr.api::<Lease>(), only).applied_objects());
+        leases.next().await.context("no lease")??;
+        end_operator(kubedr, &DeleteParams::default()).await?;
+        let after = loop {
+            let seen = tokio::time::timeout(PATIENCE, leases.next()).await.context("the lease stayed")?;
+            let holder = seen.context("no more leases")??.spec.and_then(|spec| spec.holder_identity);
+            if holder.as_ref() != Some(&first) {
+                break holder;
+            }
+        };
+        assert_eq!(after, None, "given back, not waited out");
+        until("another leader", async || {
+            let (holder, _) = leader(kubedr).await?;
+            Ok(if holder.is_empty() || holder == first { Err(holder) } else { Ok(()) })
+        })
+        .await
+    })
+    .await;
+}
+
+/// Who leads, and since when.
+async fn leader(kubedr: &Installation) -> Result<(String, jiff::Timestamp)> {
+    let lease = kubedr.api::<Lease>().get("kubedr-operator").await.context("failed to read the lease")?;
+    let spec = lease.spec.unwrap_or_default();
+    let since = spec.acquire_time.map_or(jiff::Timestamp::UNIX_EPOCH, |time| time.0);
+    Ok((spec.holder_identity.unwrap_or_default(), since))
+}
+
+/// Ends the operator's pod; its Deployment starts another.
+async fn end_operator(kubedr: &Installation, how: &DeleteParams) -> Result<()> {
     let operators = ListParams::default().labels("app.kubernetes.io/component=operator");
     let pods = kubedr.api::<Pod>().list(&operators).await?.items;
     let pod = pods.first().context("no operator runs")?.name_any();
-    let at_once = DeleteParams::default().grace_period(0);
-    kubedr.api::<Pod>().delete(&pod, &at_once).await?;
-    Ok(())
+    kubedr.api::<Pod>().delete(&pod, how).await.context("failed to delete the operator's pod").map(drop)
 }
 
 fn names(records: &[MetadataBackupRecord]) -> Vec<String> {

@@ -80,7 +80,7 @@ async fn a_backup_with_certificates_comes_back_identical_to_the_byte() {
             tree(&target.path().join("data/host/etc/kubernetes/pki/etcd"))?,
             tree(&kubedr.cluster.certificates.join("etcd"))?
         );
-        described(target.path())?;
+        described(target.path()).await?;
         etcd_accepts(target.path(), &record).await
     })
     .await;
@@ -127,17 +127,33 @@ fn tree(folder: &Path) -> Result<BTreeMap<PathBuf, Entry>> {
     walk(folder)?.into_iter().map(entry).collect()
 }
 
-/// `kubedr.json` names each restored file with its size.
-fn described(target: &Path) -> Result<()> {
+/// `kubedr.json` describes each restored file as it is.
+async fn described(target: &Path) -> Result<()> {
     let description: Value = serde_json::from_slice(&std::fs::read(target.join("data/kubedr.json"))?)?;
     let files = description["files"].as_array().context("no list of files")?;
-    let sizes: BTreeMap<_, _> =
-        files.iter().map(|file| (file["path"].as_str(), file["size"].as_u64())).collect();
     for path in walk(&target.join("data/certificates"))?.iter().filter(|path| path.is_file()) {
         let name = format!("/{}", path.strip_prefix(target)?.display());
-        assert_eq!(sizes.get(&Some(name.as_str())), Some(&Some(path.metadata()?.len())), "{name}");
+        let file = files
+            .iter()
+            .find(|file| file["path"] == name)
+            .with_context(|| format!("{name} is not described"))?;
+        let metadata = path.metadata()?;
+        assert_eq!(file["size"], metadata.len(), "{name}");
+        assert_eq!(file["uid"], metadata.uid(), "{name}");
+        assert_eq!(file["gid"], metadata.gid(), "{name}");
+        assert_eq!(file["mode"], format!("{:04o}", metadata.permissions().mode() & 0o7777), "{name}");
+        assert_eq!(file["sha256"], sha256(path, None).await?, "{name}");
     }
     Ok(())
+}
+
+/// What another program says is the hash of a file, or of its first bytes.
+async fn sha256(path: &Path, first: Option<u64>) -> Result<String> {
+    let count = first.map_or_else(|| "+1".to_owned(), |bytes| bytes.to_string());
+    let option = if first.is_some() { "head -c" } else { "tail -c" };
+    let script = format!("{option} {count} \"$0\" | sha256sum");
+    let printed = Program::new("sh").args(["-c", &script]).arg(path).succeed().await?;
+    Ok(printed.split_whitespace().next().unwrap_or_default().to_owned())
 }
 
 /// etcd's own tool reads the snapshot and finds at least what the record says, and makes a data folder of it.
@@ -149,7 +165,10 @@ async fn etcd_accepts(target: &Path, record: &api::MetadataBackupRecord) -> Resu
     let recorded =
         record.status.clone().unwrap_or_default().etcd.context("the record says nothing of etcd")?;
     assert!(status["revision"].as_i64() >= recorded.revision, "{status} {recorded:?}");
-    assert_eq!(recorded.db_size_bytes, i64::try_from(snapshot.metadata()?.len()).ok());
+    let size = snapshot.metadata()?.len();
+    assert_eq!(recorded.db_size_bytes, i64::try_from(size).ok());
+    // etcd's trailer is the SHA-256 of all that is before it.
+    assert_eq!(recorded.sha256, Some(sha256(&snapshot, Some(size - 32)).await?));
     let folder = target.join("etcd");
     Program::new("etcdutl")
         .args(["snapshot", "restore", "--data-dir"])

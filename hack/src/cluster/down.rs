@@ -2,14 +2,18 @@
 
 use anyhow::{Context, Result};
 
+use super::leftovers::Traces;
 use super::{Cluster, folder_of, lock, mounts, processes};
 use crate::cache;
 
-/// Stops a cluster; one that does not run is no error.
+/// Stops a cluster, and looks whether anything is left; one that does not run is no error.
 pub fn down(name: &str) -> Result<()> {
     let _lock = lock()?;
-    let was_there = folder_of(name)?.exists();
+    let folder = folder_of(name)?;
+    let was_there = folder.exists();
+    let traces = Traces::of(name, &folder)?;
     remove(name)?;
+    traces.vanish()?;
     eprintln!("cluster {name:?} {}", if was_there { "is stopped, nothing is left" } else { "did not run" });
     Ok(())
 }

@@ -13,6 +13,7 @@ mod certificates;
 mod configuration;
 mod down;
 mod environment;
+mod leftovers;
 mod mounts;
 mod network;
 mod node;

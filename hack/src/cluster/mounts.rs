@@ -118,7 +118,7 @@ pub fn remove_cgroups(cluster: &str) -> Result<()> {
 }
 
 /// One folder in each hierarchy of version 1, or the one of version 2.
-fn cgroups(cluster: &str) -> Result<Vec<PathBuf>> {
+pub fn cgroups(cluster: &str) -> Result<Vec<PathBuf>> {
     let name = cgroup_name(cluster);
     if Path::new(CGROUPS).join("cgroup.controllers").exists() {
         return Ok(vec![Path::new(CGROUPS).join(name)]);
