@@ -11,8 +11,12 @@ use kube::{
     core::{ApiResource, GroupVersionKind, TypeMeta},
 };
 
+use serde::Serialize;
+
 use crate::{
-    CallError, Context, Error, Event, Importance, MetadataPatch, Plan, Target, call, conditions::cut,
+    CallError, Context, Error, Event, Importance, MetadataPatch, Plan, Target, call,
+    conditions::{self, Page, RECONCILING, STALLED, cut},
+    status_of,
 };
 
 /// Longest note of an event, bytes: a limit of the API server.
@@ -30,12 +34,37 @@ pub struct Done {
 /// Carries out a plan, in the order of its fields.
 ///
 /// Everything may be repeated: an operator that dies between any two writes
-/// makes the same plan again.
+/// makes the same plan again. An object that the API server refuses will be refused again, so
+/// it must not keep the rest of the status from being told.
 pub async fn act<K>(ctx: &Context, owner: &K, plan: Plan) -> Result<Done, Error>
 where
-    K: Resource<DynamicType = ()>,
+    K: Resource<DynamicType = ()> + Serialize,
 {
-    let mut writes = plan.create.len() + plan.apply.len() + plan.delete.len() + plan.patch.len();
+    let refused = match write_objects(ctx, &plan).await {
+        Err(error @ Error::Refused { .. }) => Some(error),
+        written => written.map(|()| None)?,
+    };
+    let status = match &refused {
+        None => plan.status.clone(),
+        Some(error) => plan.status.as_ref().and_then(|status| admitting(ctx, owner, (status, error))),
+    };
+    if let Some(status) = &status {
+        write_status(ctx, status).await?;
+    }
+    for event in &plan.events {
+        tell(ctx, owner, event).await;
+    }
+    if let Some(error) = refused {
+        return Err(error);
+    }
+    for patch in &plan.patch {
+        patch_metadata(ctx, patch).await?;
+    }
+    let objects = plan.create.len() + plan.apply.len() + plan.delete.len() + plan.patch.len();
+    Ok(Done { writes: objects + usize::from(status.is_some()) + plan.events.len(), again: plan.again })
+}
+
+async fn write_objects(ctx: &Context, plan: &Plan) -> Result<(), Error> {
     for object in &plan.create {
         create(ctx, object).await?;
     }
@@ -45,18 +74,27 @@ where
     for target in &plan.delete {
         delete(ctx, target).await?;
     }
-    if let Some(status) = &plan.status {
-        write_status(ctx, status).await?;
-        writes += 1;
+    Ok(())
+}
+
+/// The owner's planned status, but that `Ready` says what was refused.
+///
+/// A status of another object was to tell of what was refused: there is nothing to tell.
+fn admitting<K>(ctx: &Context, owner: &K, (planned, error): (&DynamicObject, &Error)) -> Option<DynamicObject>
+where
+    K: Resource<DynamicType = ()> + Serialize,
+{
+    if planned.metadata.uid != owner.meta().uid {
+        return None;
     }
-    for event in &plan.events {
-        tell(ctx, owner, event).await;
-        writes += 1;
-    }
-    for patch in &plan.patch {
-        patch_metadata(ctx, patch).await?;
-    }
-    Ok(Done { writes, again: plan.again })
+    let stored = serde_json::to_value(owner).expect("Kubernetes types serialise");
+    let previous = conditions::of(&stored["status"]);
+    let page = Page { previous: &previous, generation: owner.meta().generation, now: ctx.now() };
+    let told = conditions::of(&planned.data["status"]);
+    let types = told.iter().map(|condition| condition.type_.as_str());
+    let types: Vec<&str> = types.filter(|type_| ![RECONCILING, STALLED].contains(type_)).collect();
+    let status = conditions::failed(&page, &planned.data["status"], &types, error);
+    status_of(owner, &status)
 }
 
 async fn create(ctx: &Context, object: &DynamicObject) -> Result<(), Error> {

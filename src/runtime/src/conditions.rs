@@ -25,22 +25,25 @@ pub struct Verdict {
     pub reason: Reason,
     /// Why, for a human.
     pub message: String,
+    /// The generation that was judged, where it was judged before: what is only said again must
+    /// not pass for a judgement of a spec that nobody tried.
+    pub generation: Option<i64>,
 }
 
 impl Verdict {
     /// It is as it should be.
     pub fn good(reason: Reason, message: impl Into<String>) -> Self {
-        Self { holds: Some(true), reason, message: message.into() }
+        Self { holds: Some(true), reason, message: message.into(), generation: None }
     }
 
     /// It is not.
     pub fn bad(reason: Reason, message: impl Into<String>) -> Self {
-        Self { holds: Some(false), reason, message: message.into() }
+        Self { holds: Some(false), reason, message: message.into(), generation: None }
     }
 
     /// Nobody knows yet.
     pub fn pending(message: impl Into<String>) -> Self {
-        Self { holds: None, reason: Reason::Pending, message: message.into() }
+        Self { holds: None, reason: Reason::Pending, message: message.into(), generation: None }
     }
 
     /// What a stored condition said; Pending where there is none.
@@ -52,7 +55,7 @@ impl Verdict {
             _ => None,
         };
         let reason = found.reason.parse().unwrap_or(Reason::Unknown);
-        Self { holds, reason, message: found.message.clone() }
+        Self { holds, reason, message: found.message.clone(), generation: found.observed_generation }
     }
 
     /// Whether it says other than a stored condition did, so that it is news.
@@ -112,31 +115,34 @@ impl Page<'_> {
             status: said.status().to_owned(),
             reason: said.reason.to_string(),
             message: cut(&said.message, MAX_MESSAGE),
-            observed_generation: self.generation,
+            observed_generation: said.generation.or(self.generation),
             last_transition_time: same.map_or(Time(second), |found| found.last_transition_time.clone()),
         }
     }
 }
 
-/// The status of an object whose reconcile failed: `Ready` says why, the rest stays.
+/// The conditions of a status, as it is stored or sent.
+pub(crate) fn of(status: &Value) -> Vec<Condition> {
+    let list = status.get("conditions").cloned();
+    list.and_then(|list| serde_json::from_value(list).ok()).unwrap_or_default()
+}
+
+/// The status of an object whose reconcile failed: `Ready` says why, the rest is as in `told`.
 ///
 /// Conditions in `owned` that nobody has written yet are added as Unknown, so that a
 /// failure of the first reconcile leaves no condition out.
-pub(crate) fn failed(stored: &Value, owned: &[&str], error: &Error, page: (Option<i64>, Timestamp)) -> Value {
-    let previous: Vec<Condition> = stored
-        .get("conditions")
-        .and_then(|list| serde_json::from_value(list.clone()).ok())
-        .unwrap_or_default();
-    let page = Page { previous: &previous, generation: page.0, now: page.1 };
-    let ready = Verdict::bad(error.reason(), model::chain(error));
-    let verdicts: Vec<_> = owned
-        .iter()
-        .map(|type_| {
-            let said = if *type_ == READY { ready.clone() } else { Verdict::stored(&previous, type_) };
-            (*type_, said)
-        })
-        .collect();
-    let mut status = if stored.is_object() { stored.clone() } else { json!({}) };
+pub(crate) fn failed(page: &Page, told: &Value, owned: &[&str], error: &Error) -> Value {
+    let said = of(told);
+    let verdict = |type_: &str| {
+        let is_ready = type_ == READY;
+        if is_ready {
+            Verdict::bad(error.reason(), model::chain(error))
+        } else {
+            Verdict::stored(&said, type_)
+        }
+    };
+    let verdicts: Vec<_> = owned.iter().map(|type_| (*type_, verdict(type_))).collect();
+    let mut status = if told.is_object() { told.clone() } else { json!({}) };
     status["observedGeneration"] = json!(page.generation);
     status["conditions"] = json!(page.write(&verdicts));
     status
@@ -201,11 +207,11 @@ mod tests {
         let fresh =
             page(&[], "2030-01-01T00:00:00Z").write(&[("Fresh", Verdict::good(Reason::Fresh, "new"))]);
         let stored = json!({ "backupPod": "p", "conditions": fresh });
-        let now = at("2030-01-01T01:00:00Z");
-        let status = failed(&stored, &[READY, "Fresh", "Proven"], &error, (Some(4), now));
+        let owned = [READY, "Fresh", "Proven"];
+        let later = |previous| Page { generation: Some(4), ..page(previous, "2030-01-01T01:00:00Z") };
+        let status = failed(&later(&fresh), &stored, &owned, &error);
         assert_eq!(status["backupPod"], "p");
-        let conditions: Vec<Condition> =
-            serde_json::from_value(status["conditions"].clone()).expect("conditions");
+        let conditions = of(&status);
         let said: Vec<_> = conditions
             .iter()
             .map(|found| (found.type_.as_str(), found.status.as_str(), found.reason.as_str()))
@@ -219,7 +225,18 @@ mod tests {
                 ("Reconciling", "True", "NameTaken"),
             ]
         );
-        assert_eq!(failed(&status, &[READY, "Fresh", "Proven"], &error, (Some(4), now)), status);
+        assert_eq!(failed(&later(&conditions), &status, &owned, &error), status);
+    }
+
+    #[test]
+    fn what_is_only_said_again_keeps_the_generation_that_it_was_said_of() {
+        let first =
+            page(&[], "2030-01-01T00:00:00Z").write(&[("Fresh", Verdict::good(Reason::Fresh, "new"))]);
+        let changed = Page { generation: Some(4), ..page(&first, "2030-01-01T01:00:00Z") };
+        let again =
+            changed.write(&[("Fresh", Verdict::stored(&first, "Fresh")), (READY, Verdict::pending(""))]);
+        let generations: Vec<_> = again.iter().map(|one| one.observed_generation).collect();
+        assert_eq!(generations, [Some(3), Some(4), Some(4)]);
     }
 
     #[test]

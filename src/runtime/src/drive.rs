@@ -25,7 +25,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Context, Done, Error, Target,
     act::{api_of, write_status},
-    call, conditions,
+    call,
+    conditions::{self, Page},
     plan::{status_object, without_nulls},
 };
 
@@ -206,11 +207,16 @@ async fn try_report(ctx: &Context, target: &Target, owned: &[&str], error: &Erro
         found => found.map_err(|source| Error::Read { what: "the object", source })?,
     };
     let stored = found.data.get("status").map_or(Value::Null, without_nulls);
-    let status = conditions::failed(&stored, owned, error, (found.metadata.generation, ctx.now()));
+    let previous = conditions::of(&stored);
+    let page = Page { previous: &previous, generation: found.metadata.generation, now: ctx.now() };
+    let status = conditions::failed(&page, &stored, owned, error);
     if stored == status || found.uid().as_deref() != Some(&target.uid) {
         return Ok(());
     }
-    write_status(ctx, &status_object(target, &status)).await
+    let mut write = status_object(target, &status);
+    // Another loop may have written since, under the same name: it knows more than this one.
+    write.metadata.resource_version = found.metadata.resource_version;
+    write_status(ctx, &write).await
 }
 
 #[cfg(test)]

@@ -148,6 +148,55 @@ async fn a_lost_event_is_not_worth_a_failed_reconcile() {
     assert_eq!(reason(&result), None);
 }
 
+fn owner(conditions: &Value) -> k8s_openapi::api::core::v1::Pod {
+    let metadata = json!({ "name": "etcd", "namespace": "backup", "uid": "ours", "generation": 3 });
+    serde_json::from_value(json!({ "metadata": metadata, "status": { "conditions": conditions } }))
+        .expect("an object")
+}
+
+fn said(type_: &str, status: &str, reason: &str, since: &str) -> Value {
+    json!({
+        "type": type_, "status": status, "reason": reason, "message": "", "observedGeneration": 3,
+        "lastTransitionTime": since,
+    })
+}
+
+/// The rest of the status is no less true because one object was refused.
+#[tokio::test]
+async fn what_the_api_server_refuses_silences_nothing_else() {
+    let before = json!([said("Ready", "False", "InvalidSpec", "2030-01-01T10:00:00Z")]);
+    let (owner, object) = (owner(&before), target());
+    let now = "2030-01-01T12:00:00Z";
+    let planned =
+        json!([said("Ready", "True", "Ready", now), said("Fresh", "False", "EtcdUnreachable", now)]);
+    let plan = Plan {
+        apply: vec![ours()],
+        status: status_of(&owner, &json!({ "message": "new", "conditions": planned })),
+        events: vec![event()],
+        patch: vec![MetadataPatch::annotation(object, "a", "b")],
+        ..Plan::default()
+    };
+    let (ctx, heard) = context(vec![
+        refuses(&format!("PATCH {JOB}"), 422, "Invalid"),
+        answers("PATCH /api/v1/namespaces/backup/pods/etcd/status", 200, json!({ "metadata": {} })),
+        answers("POST /apis/events.k8s.io/v1/namespaces/backup/events", 201, json!({ "metadata": {} })),
+    ]);
+    let result = act(&ctx, &owner, plan).await;
+    drop(ctx);
+    let heard = heard.await.expect("every expected request arrived");
+    assert_eq!(reason(&result), Some("InvalidSpec"));
+    let status = &heard[1].1["status"];
+    assert_eq!(status["message"], "new");
+    let told = |index: usize| {
+        let condition = &status["conditions"][index];
+        format!("{} {} {}", condition["type"], condition["reason"], condition["lastTransitionTime"])
+            .replace('"', "")
+    };
+    assert_eq!(told(0), "Ready InvalidSpec 2030-01-01T10:00:00Z", "since when, not when again");
+    assert_eq!(told(1), "Fresh EtcdUnreachable 2030-01-01T12:00:00Z");
+    assert_eq!(told(2).split(' ').next(), Some("Stalled"));
+}
+
 #[tokio::test]
 async fn a_failed_write_stops_before_the_status_claims_that_it_was_made() {
     let plan = Plan { create: vec![ours()], status: Some(ours()), ..Plan::default() };

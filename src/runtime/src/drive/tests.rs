@@ -18,7 +18,7 @@ impl AsRef<Context> for Surroundings {
 fn stored(spec: &Value) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod", "spec": spec, "status": { "phase": "Running" },
-        "metadata": { "name": "etcd", "namespace": "backup", "uid": "u", "generation": 3 },
+        "metadata": { "name": "etcd", "namespace": "backup", "uid": "u", "generation": 3, "resourceVersion": "7" },
     })
 }
 
@@ -71,6 +71,7 @@ async fn a_failed_reconcile_says_so_in_the_objects_status() {
     assert_eq!(status["observedGeneration"], 3);
     assert_eq!(status["conditions"][0]["reason"], "NameTaken");
     assert_eq!(status["conditions"][1]["status"], "Unknown");
+    assert_eq!(heard[2].1["metadata"]["resourceVersion"], "7", "nobody else's write is undone");
 }
 
 #[tokio::test]
@@ -94,7 +95,8 @@ async fn what_was_said_before_is_not_written_again() {
     let mut object = stored(&json!({ "containers": [] }));
     let now = crate::apiserver::noon();
     let error = taken().expect_err("an error");
-    object["status"] = conditions::failed(&object["status"], &["Ready", "Fresh"], &error, (Some(3), now));
+    let page = Page { previous: &[], generation: Some(3), now };
+    object["status"] = conditions::failed(&page, &object["status"], &["Ready", "Fresh"], &error);
     let read = || answers(&format!("GET {PATH}"), 200, object.clone());
     let (done, heard) = outcome(vec![read(), read()], taken).await;
     done.expect_err("it failed");
