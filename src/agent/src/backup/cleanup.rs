@@ -2,51 +2,125 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use model::{SnapshotId, result::Failure, tags::Tags};
-use tokio::time::timeout;
+use model::{BackupId, Reason, SnapshotId, result::Failure, tags::Tags};
+use repository::{Listing, Restic};
+use tokio::{sync::watch, time::sleep};
 
-use super::{Session, history::History};
+use super::{Session, history::unfinished};
 
-/// Time for it; a pod that was told to end has not much more.
-const LONGEST: Duration = Duration::from_secs(30);
+/// Time for it; then restic is stopped, for which it may take 30 s more. Both
+/// together are less than what a stopped run has to end.
+const LONGEST: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 15 });
 
-/// Forgets the snapshots of this backup, whose failure is reported all the same.
+/// Age of a first snapshot at which nobody is at work on its second any more: a
+/// Job lasts a day at most, the rest is for clocks that differ.
+const ABANDONED: SignedDuration = SignedDuration::from_hours(72);
+
+/// Forgets the second snapshot of this backup, whose failure is reported all the same.
 ///
-/// They are looked for by their tag: a restic that failed or was stopped may
-/// have made one and not have said so.
+/// It is looked for by its tag: a restic that failed or was stopped may have
+/// made one and not have said so. The first stays, as it may be whole and the
+/// best there is; a later run forgets it.
 pub async fn undo(session: &Session) {
-    let undoing = async {
-        let listing = session.repository.finisher.listing().await?.snapshots;
-        let is_ours = |tags: &[String]| {
-            Tags::parse(tags).is_some_and(|tags| tags.common.backup == session.identity.backup)
-        };
-        let made: Vec<SnapshotId> =
-            listing.into_iter().filter(|found| is_ours(&found.tags)).map(|found| found.id).collect();
-        session.repository.finisher.forget(&made).await.map(|()| made.len())
+    let restic = &session.repository.finisher;
+    let forgetting = async |restic: Restic| {
+        let seconds = seconds_of(&session.identity.backup, &restic.listing().await?);
+        restic.forget(&seconds).await.map(|()| seconds.len())
     };
-    done(undoing, "made in vain").await;
+    bounded(restic, forgetting, "made in vain").await;
 }
 
-/// Forgets first snapshots of this policy whose second never came, once no run
-/// can be at work on them any more.
+fn seconds_of(backup: &BackupId, listing: &Listing) -> Vec<SnapshotId> {
+    let is_ours = |tags: &[String]| {
+        Tags::parse(tags).is_some_and(|tags| tags.common.backup == *backup && tags.second.is_some())
+    };
+    let ours = listing.snapshots.iter().filter(|snapshot| is_ours(&snapshot.tags));
+    ours.map(|snapshot| snapshot.id.clone()).collect()
+}
+
+/// Forgets first snapshots of this policy whose second never came.
 ///
 /// Only after this backup is stored and seen: until then, half a backup may be
-/// the best there is.
-pub async fn forget_unfinished(session: &Session, history: &History) {
-    let deadline = SignedDuration::try_from(session.config.deadline).unwrap_or(SignedDuration::MAX);
-    let Ok(then) = session.run.now().checked_sub(deadline) else { return };
-    let unfinished = history.unfinished_before(then);
-    let forgetting = async { session.repository.restic.forget(&unfinished).await.map(|()| unfinished.len()) };
-    done(forgetting, "left unfinished by a run before").await;
+/// the best there is. The listing is a fresh one, because what lacked its
+/// second when this run began may be a whole backup by now.
+pub async fn forget_unfinished(session: &Session) {
+    let Ok(then) = session.run.now().checked_sub(ABANDONED) else { return };
+    let forgetting = async |restic: Restic| {
+        let unfinished = unfinished(&restic.listing().await?, &session.config, then);
+        restic.forget(&unfinished).await.map(|()| unfinished.len())
+    };
+    bounded(&session.repository.finisher, forgetting, "left unfinished by a run before").await;
 }
 
-async fn done(forgetting: impl Future<Output = Result<usize, Failure>>, which: &str) {
-    match timeout(LONGEST, forgetting).await {
-        Ok(Ok(0)) => {}
-        Ok(Ok(snapshots)) => tracing::info!(snapshots, which, "snapshots are forgotten"),
-        Ok(Err(failure)) => {
+/// Lets restic work for a while and then stops it, so that it takes its lock away.
+///
+/// Dropping the work instead would leave an exclusive lock, which holds up
+/// every backup until it is old enough to be removed.
+async fn bounded(
+    restic: &Restic,
+    forgetting: impl AsyncFnOnce(Restic) -> Result<usize, Failure>,
+    which: &str,
+) {
+    let (stopping, stop) = watch::channel(None);
+    let work = forgetting(restic.clone().stopped_by(stop));
+    tokio::pin!(work);
+    let outcome = tokio::select! {
+        outcome = &mut work => outcome,
+        () = sleep(LONGEST) => {
+            stopping.send_replace(Some(Reason::DeadlineExceeded));
+            work.await
+        }
+    };
+    match outcome {
+        Ok(0) => {}
+        Ok(snapshots) => tracing::info!(snapshots, which, "snapshots are forgotten"),
+        Err(failure) => {
             tracing::warn!(reason = %failure.reason, which, "not forgotten: {}", failure.message);
         }
-        Err(_) => tracing::warn!(which, "not forgotten: it took longer than {} s", LONGEST.as_secs()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+    use model::Secret;
+    use repository::{Access, Credentials};
+
+    use super::*;
+    use crate::backup::{history::tests::snapshots_of, source::tests::config};
+
+    #[test]
+    fn only_the_second_snapshot_of_the_backup_goes() {
+        let [first, second] = snapshots_of('1');
+        let listing = Listing {
+            snapshots: [snapshots_of('2'), [first, second.clone()]].concat(),
+            ..Listing::default()
+        };
+        let backup = "1".repeat(16).parse().expect("an id");
+        assert_eq!(seconds_of(&backup, &listing), [second.id]);
+    }
+
+    fn restic(folder: &Path, script: &str) -> Restic {
+        let program = folder.join("restic");
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("a script");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).expect("a mode");
+        let credentials = Credentials {
+            access_key: Secret::new("a".to_owned()),
+            secret_key: Secret::new("s".to_owned()),
+            password: Secret::new("p".to_owned()),
+            password_file: folder.join("password"),
+        };
+        let access = Access { store: config().place.store, credentials, ca_file: None };
+        Restic::new(&access, folder).program(program)
+    }
+
+    #[tokio::test]
+    async fn a_restic_that_takes_too_long_is_stopped_and_waited_for() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let slow = "trap 'kill $!; sleep 0.2; echo > unlocked; exit 130' INT; cd \"$HOME\"; sleep 60 & wait";
+        let restic = restic(folder.path(), slow);
+        bounded(&restic, async |restic: Restic| restic.listing().await.map(|_| 1), "slow").await;
+        assert!(folder.path().join("unlocked").exists(), "it was dropped before it took its lock away");
     }
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use model::{
     BackupId, SnapshotId,
     lineage::{Head, Position},
-    tags::{Second, Tags},
+    tags::{Common, Second, Tags},
 };
 use repository::{Listing, Snapshot};
 
@@ -14,16 +14,8 @@ use crate::config::BackupConfig;
 /// What one policy stored for one cluster.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct History {
-    firsts: BTreeMap<SnapshotId, First>,
+    firsts: BTreeMap<SnapshotId, BackupId>,
     seconds: Vec<Found>,
-    /// Whether some snapshot could not be read, so that what seems to lack may be there.
-    has_gaps: bool,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-struct First {
-    backup: BackupId,
-    time: Timestamp,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -38,10 +30,10 @@ impl History {
     ///
     /// One damaged snapshot among the old ones is no reason to make no new backup.
     pub fn read(listing: &Listing, config: &BackupConfig) -> Self {
-        let mut history = Self { has_gaps: !listing.unreadable.is_empty(), ..Self::default() };
+        let mut history = Self::default();
         for snapshot in &listing.snapshots {
             let Some(tags) = Tags::parse(&snapshot.tags) else { continue };
-            if tags.common.policy == config.policy && tags.common.cluster == config.cluster_uid {
+            if is_of(&tags.common, config) {
                 history.add(snapshot, tags);
             }
         }
@@ -51,7 +43,7 @@ impl History {
     fn add(&mut self, snapshot: &Snapshot, tags: Tags) {
         let Tags { common, second } = tags;
         let Some(second) = second else {
-            self.firsts.insert(snapshot.id.clone(), First { backup: common.backup, time: snapshot.time });
+            self.firsts.insert(snapshot.id.clone(), common.backup);
             return;
         };
         self.seconds.push(Found { backup: common.backup, lineage: common.lineage, second });
@@ -76,19 +68,41 @@ impl History {
     }
 
     fn is_whole(&self, found: &Found) -> bool {
-        self.firsts.get(&found.second.of).is_some_and(|first| first.backup == found.backup)
+        self.firsts.get(&found.second.of) == Some(&found.backup)
     }
+}
 
-    /// First snapshots from before `then` whose second never came; none where a second may
-    /// be there unread.
-    pub fn unfinished_before(&self, then: Timestamp) -> Vec<SnapshotId> {
-        if self.has_gaps {
-            return Vec::new();
-        }
-        let has_second = |id: &SnapshotId| self.seconds.iter().any(|found| found.second.of == *id);
-        let unfinished = self.firsts.iter().filter(|(id, first)| first.time < then && !has_second(id));
-        unfinished.map(|(id, _)| id.clone()).collect()
+/// First snapshots from before `then`, of this policy and cluster, whose second never came.
+///
+/// # Guarantees
+///
+/// Spared is a first for which anything else in the repository may be the
+/// second: a damaged snapshot, one whose tags only another version reads, or
+/// one that names the first by the id that it had before `restic tag`.
+pub fn unfinished(listing: &Listing, config: &BackupConfig, then: Timestamp) -> Vec<SnapshotId> {
+    if !listing.unreadable.is_empty() {
+        return Vec::new();
     }
+    let is_unfinished = |snapshot: &&Snapshot| {
+        snapshot.time < then
+            && Tags::parse(&snapshot.tags).is_some_and(|Tags { common, second }| {
+                second.is_none()
+                    && is_of(&common, config)
+                    && !has_companion(listing, snapshot, &common.backup)
+            })
+    };
+    listing.snapshots.iter().filter(is_unfinished).map(|snapshot| snapshot.id.clone()).collect()
+}
+
+/// Whether another snapshot belongs to the same backup, judged by the bare tags.
+fn has_companion(listing: &Listing, first: &Snapshot, backup: &BackupId) -> bool {
+    let companions = [format!("backup:{backup}"), format!("of:{}", first.id)];
+    let mut others = listing.snapshots.iter().filter(|other| other.id != first.id);
+    others.any(|other| other.tags.iter().any(|tag| companions.contains(tag)))
+}
+
+fn is_of(common: &Common, config: &BackupConfig) -> bool {
+    common.policy == config.policy && common.cluster == config.cluster_uid
 }
 
 #[cfg(test)]
@@ -161,6 +175,12 @@ pub(super) mod tests {
         }
     }
 
+    /// Both snapshots of the backup of this name.
+    pub fn snapshots_of(name: char) -> [Snapshot; 2] {
+        let made = made(name, 'a', 10);
+        [made.first(), made.second()]
+    }
+
     fn whole(snapshots: &[Snapshot]) -> Listing {
         Listing { snapshots: snapshots.to_vec(), unreadable: Vec::new() }
     }
@@ -211,24 +231,52 @@ pub(super) mod tests {
         assert_eq!(heads(&listing), [(short('a'), 10)]);
     }
 
+    fn then() -> Timestamp {
+        Timestamp::from_second(50).expect("a time")
+    }
+
     #[test]
     fn nothing_is_unfinished_while_a_second_may_be_there_unread() {
         let listing = Listing { unreadable: vec!["0f".to_owned()], ..whole(&[made('1', 'a', 10).first()]) };
-        let then = Timestamp::from_second(50).expect("a time");
-        assert_eq!(History::read(&listing, &config()).unfinished_before(then), []);
+        assert_eq!(unfinished(&listing, &config(), then()), []);
+    }
+
+    /// The same snapshot after `restic tag`, or from a version that tags otherwise.
+    fn retagged(snapshot: Snapshot, from: &str, to: &str) -> Snapshot {
+        let tags = snapshot.tags.iter().map(|tag| tag.replace(from, to)).collect();
+        Snapshot { tags, ..snapshot }
     }
 
     #[rstest]
     #[case::whole(made('1', 'a', 10).both(), vec![])]
     #[case::left_by_a_crash(vec![made('1', 'a', 10).first()], vec![id("11")])]
+    #[case::left_beside_a_whole_one(
+        [vec![made('1', 'a', 10).first()], made('2', 'a', 20).both()].concat(),
+        vec![id("11")]
+    )]
     #[case::perhaps_still_running(vec![made('1', 'a', 100).first()], vec![])]
     #[case::a_second_alone_is_not_touched(vec![made('1', 'a', 10).second()], vec![])]
     #[case::of_others(
         vec![Snapshot { tags: vec!["daily".to_owned()], ..made('1', 'a', 10).first() }],
         vec![]
     )]
+    #[case::of_another_policy(
+        vec![retagged(made('1', 'a', 10).first(), "test-backup", "another")],
+        vec![]
+    )]
+    #[case::its_second_is_of_a_version_with_another_reason(
+        vec![made('1', 'a', 10).first(), retagged(made('1', 'a', 10).second(), "complete:yes", "complete:New")],
+        vec![]
+    )]
+    #[case::it_was_tagged_and_has_a_new_id(
+        vec![Snapshot { id: id("3f"), ..made('1', 'a', 10).first() }, made('1', 'a', 10).second()],
+        vec![]
+    )]
+    #[case::its_second_lost_the_tag_of_the_backup(
+        vec![made('1', 'a', 10).first(), retagged(made('1', 'a', 10).second(), "backup:", "was:")],
+        vec![]
+    )]
     fn unfinished_backups_are_found(#[case] listing: Vec<Snapshot>, #[case] expected: Vec<SnapshotId>) {
-        let then = Timestamp::from_second(50).expect("a time");
-        assert_eq!(History::read(&whole(&listing), &config()).unfinished_before(then), expected);
+        assert_eq!(unfinished(&whole(&listing), &config(), then()), expected);
     }
 }

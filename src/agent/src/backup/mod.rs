@@ -48,8 +48,9 @@ struct Stored<Captured> {
 ///
 /// Success means: the stream was a whole and undamaged snapshot, no file
 /// changed while it was read, and every pack of both snapshots is in the
-/// bucket. After any failure the snapshots that were made are forgotten again,
-/// as far as the time allows; the next run forgets what is left.
+/// bucket. After any failure a second snapshot that was made is forgotten again,
+/// as far as the time allows, so that no pair is left that looks whole. The
+/// first is left for a later run to forget: it may be the best there is.
 pub async fn backup(config: BackupConfig, run: Run) -> Outcome<Backup> {
     let repository = Repository::new(&config.place, &run)?;
     capture_files::present(&config)?;
@@ -61,7 +62,7 @@ pub async fn backup(config: BackupConfig, run: Run) -> Outcome<Backup> {
     let session = Session { config, run, repository, opened, source, identity, restic_version };
     let outcome = session.store().await;
     match &outcome {
-        Ok(_) => cleanup::forget_unfinished(&session, &history).await,
+        Ok(_) => cleanup::forget_unfinished(&session).await,
         Err(_) => cleanup::undo(&session).await,
     }
     outcome
