@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use api::AllowedHostPaths;
 
-pub use rbac::RBAC;
+pub use rbac::{LEASE, RBAC};
 
 /// What an administrator decided for all objects, and what is known of the cluster.
 #[derive(Clone, Debug)]

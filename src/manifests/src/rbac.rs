@@ -150,6 +150,15 @@ mod tests {
         }
     }
 
+    /// The namespace may hold the leases of others.
+    #[test]
+    fn no_lease_but_the_operators_own_is_touched() {
+        for rule in rules().filter(|rule| rule.resources.contains(&"leases")) {
+            let is_own = rule.names == [controllers::LEASE] || rule.verbs == ["create"];
+            assert!(is_own, "{rule:?}");
+        }
+    }
+
     #[test]
     fn what_cannot_be_bound_to_names_is_not() {
         for rule in rules().filter(|rule| !rule.names.is_empty()) {

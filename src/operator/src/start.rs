@@ -8,7 +8,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use controllers::{
-    Settings,
+    LEASE, Settings,
     metadata::{location, policy, record, restore},
 };
 use jiff::Timestamp;
@@ -28,8 +28,6 @@ use crate::{
     lead::Leadership,
 };
 
-/// Name of the one lease.
-const LEASE: &str = "kubedr-operator";
 /// How long reconciles may take to end: less than a pod's usual 30 s, and more than a request.
 const FAREWELL: Duration = Duration::from_secs(20);
 /// Pause between two tries to reach the API server.

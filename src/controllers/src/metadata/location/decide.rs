@@ -18,7 +18,7 @@ use runtime::{
     dynamic, status_of,
 };
 
-use super::{build, observe::World};
+use super::{build, look, observe::World};
 use crate::{
     marks,
     metadata::{refusal, text},
@@ -28,30 +28,35 @@ use crate::{
 
 /// Makes the repository or attaches it, and says how that went.
 ///
-/// Where the location is ready for its present spec, there is nothing to do: a
-/// repository is not made twice because a Job was tidied away.
+/// Where it is attached for the present spec, there is nothing to do until it is time for
+/// another look: a repository is not made twice because a Job was tidied away.
 pub fn decide(world: &World) -> Plan {
     if let Some(refused) = refusal(&world.location.validate()) {
         return report(world, &State::Failed(refused));
     }
     match &world.job {
-        _ if is_settled(world) => report(world, &State::Settled),
-        None => Plan { create: vec![dynamic(&job(world))], ..report(world, &State::Begins) },
+        job if is_at_rest(world, job.as_ref()) => {
+            Plan { again: look::left(world), ..report(world, &State::Settled) }
+        }
+        None => Plan { create: vec![dynamic(&job(world))], ..report(world, &waiting(world)) },
+        // Nothing tells when a stranger's Job goes: it is not watched.
         Some(job) if !controls(&world.location, job) => {
             let message = format!("Job {:?} exists and is not of this location", job.name_any());
-            report(world, &State::Failed(Failure::new(Reason::NameTaken, message)))
+            let taken = State::Failed(Failure::new(Reason::NameTaken, message));
+            Plan { again: Some(run::NEXT_LOOK), ..report(world, &taken) }
         }
         Some(job) if job.meta().deletion_timestamp.is_some() => {
-            Plan { again: Some(run::NEXT_LOOK), ..report(world, &State::Begins) }
+            Plan { again: Some(run::NEXT_LOOK), ..report(world, &waiting(world)) }
         }
         Some(job) if is_outdated(world, job) => remove(world, job),
+        Some(job) if look::is_attached(world) && look::is_spent(world, job) => remove(world, job),
         Some(job) => follow(world, job),
     }
 }
 
 /// What is known of the repository.
 enum State {
-    /// Everything was said before.
+    /// It was found before, and nothing was said against it since.
     Settled,
     /// The work begins, or begins anew.
     Begins,
@@ -65,12 +70,14 @@ fn job(world: &World) -> Job {
     build::init_job(&world.location, &world.settings, &world.nodes)
 }
 
-fn is_settled(world: &World) -> bool {
-    let ready = find(conditions(world), READY);
-    let is_ready = ready.is_some_and(|ready| {
-        ready.status == "True" && ready.observed_generation == world.location.metadata.generation
-    });
-    is_ready && build::allowed_replacement(&world.location).is_none()
+fn is_at_rest(world: &World, job: Option<&Job>) -> bool {
+    let has_no_news = job.is_none_or(|job| look::is_spent(world, job));
+    look::is_attached(world) && has_no_news && !look::is_due(world)
+}
+
+/// What is known while a Job is at it: a look at what is attached changes nothing by itself.
+fn waiting(world: &World) -> State {
+    if look::is_attached(world) { State::Settled } else { State::Begins }
 }
 
 fn is_outdated(world: &World, job: &Job) -> bool {
@@ -79,22 +86,27 @@ fn is_outdated(world: &World, job: &Job) -> bool {
 
 /// The Job goes; the next reconcile, which its end wakes, makes another.
 fn remove(world: &World, job: &Job) -> Plan {
-    Plan { delete: vec![Target::of(job)], again: Some(run::NEXT_LOOK), ..report(world, &State::Begins) }
+    Plan { delete: vec![Target::of(job)], again: Some(run::NEXT_LOOK), ..report(world, &waiting(world)) }
+}
+
+/// How an init Job stands.
+pub(super) fn judge(world: &World, job: &Job) -> Run<Initialization> {
+    let pods = (world.pods.as_slice(), world.troubles.as_slice());
+    run::judge(Work::Init.verb(), job, pods, world.now)
 }
 
 fn follow(world: &World, job: &Job) -> Plan {
-    let pods = (world.pods.as_slice(), world.troubles.as_slice());
-    match run::judge::<Initialization>(Work::Init.verb(), job, pods, world.now) {
+    match judge(world, job) {
         Run::UnderWay { begun } => {
             let again = (!begun).then_some(run::NEXT_LOOK);
-            Plan { again, ..report(world, &State::Begins) }
+            Plan { again, ..report(world, &waiting(world)) }
         }
         Run::Stuck(failure) => {
             let again = Some(run::NEXT_LOOK);
             Plan { again, ..report(world, &State::Failed(failure)) }
         }
-        Run::Ended(Ended { outcome: Ok(made), .. }) if is_another(world, &made) => {
-            report(world, &State::Failed(replaced(world, &made)))
+        Run::Ended(Ended { at, outcome: Ok(made), .. }) if is_another(world, &made) => {
+            retry(world, job, (replaced(world, &made), at))
         }
         Run::Ended(Ended { at, outcome: Ok(made), .. }) => report(world, &State::Attached(made, at)),
         Run::Ended(Ended { at, outcome: Err(failure), .. }) => retry(world, job, (failure, at)),
@@ -137,7 +149,7 @@ fn report(world: &World, state: &State) -> Plan {
     let location = &world.location;
     let ready = ready(world, state);
     let status = status(world, state, &ready);
-    let is_news = ready.is_news(conditions(world), READY);
+    let is_news = !matches!(state, State::Settled) && ready.is_news(conditions(world), READY);
     let marked = location.annotations().get(annotation::INITIALIZED).is_some_and(|value| value == "true");
     let is_done = ready.holds == Some(true) && !marked;
     let mark = || MetadataPatch::annotation(Target::of(location), annotation::INITIALIZED, "true");
@@ -152,9 +164,16 @@ fn report(world: &World, state: &State) -> Plan {
 fn ready(world: &World, state: &State) -> Verdict {
     let stored = Verdict::stored(conditions(world), READY);
     match state {
-        State::Settled => stored,
-        // A failure stays said while it is tried again: what is known has not changed.
-        State::Begins if stored.holds == Some(false) => stored,
+        State::Settled => {
+            Verdict { reason: Reason::Ready, ..Verdict::stored(conditions(world), REPOSITORY_HEALTHY) }
+        }
+        // A failure stays said while it is tried again: what is known has not changed. That of
+        // another spec says nothing of this one.
+        State::Begins
+            if stored.holds == Some(false) && stored.generation == world.location.metadata.generation =>
+        {
+            stored
+        }
         State::Begins => Verdict::pending("the repository is being made or attached"),
         State::Attached(made, _) => {
             let how = if made.created { "made" } else { "attached" };
@@ -206,7 +225,7 @@ fn status(world: &World, state: &State, ready: &Verdict) -> BackupLocationStatus
 /// The repository is as healthy as the location is ready; a spec that cannot be used says nothing of it.
 fn healthy(previous: &[Condition], ready: &Verdict) -> Verdict {
     match ready.holds {
-        Some(true) => Verdict::good(Reason::Healthy, &*ready.message),
+        Some(true) => Verdict { reason: Reason::Healthy, ..ready.clone() },
         Some(false) if matches!(ready.reason.group(), Group::Repository | Group::Store) => ready.clone(),
         _ => Verdict::stored(previous, REPOSITORY_HEALTHY),
     }

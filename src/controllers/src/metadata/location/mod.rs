@@ -6,12 +6,13 @@
 //! ```
 pub mod build;
 pub mod decide;
+mod look;
 pub mod observe;
 
 use std::sync::Arc;
 
 use api::{
-    BackupLocation, GROUP, conditions,
+    BackupLocation, GROUP, MetadataBackupPolicy, conditions,
     names::{Work, label},
     rbac::{Rule, Scope},
 };
@@ -28,7 +29,7 @@ use crate::{Context, upstream};
 /// Name of the controller, to the API server and in the log.
 pub const MANAGER: &str = "kubedr-operator/location";
 
-/// What the controller may do.
+/// What the controller may do, besides what all Jobs take.
 pub const RBAC: &[Rule] = &[
     Rule {
         groups: &[GROUP],
@@ -45,22 +46,12 @@ pub const RBAC: &[Rule] = &[
         scope: Scope::Namespace,
     },
     Rule {
-        groups: &["batch"],
-        resources: &["jobs"],
-        verbs: &["create", "delete", "get", "list", "watch"],
-        names: &[],
-        scope: Scope::Namespace,
-    },
-    Rule {
-        groups: &[""],
-        resources: &["pods"],
+        groups: &[GROUP],
+        resources: &["metadatabackuppolicies"],
         verbs: &["list", "watch"],
         names: &[],
         scope: Scope::Namespace,
     },
-    // Only events say why a volume cannot be mounted.
-    Rule { groups: &[""], resources: &["events"], verbs: &["list"], names: &[], scope: Scope::Namespace },
-    Rule { groups: &[""], resources: &["nodes"], verbs: &["list"], names: &[], scope: Scope::Cluster },
 ];
 
 /// Runs the controller until it is stopped.
@@ -69,9 +60,11 @@ pub async fn run(context: Arc<Context>, wiring: Wiring) {
     let locations = Api::<DeserializeGuard<BackupLocation>>::namespaced(client.clone(), namespace);
     let own = watcher::Config::default().labels(&format!("{}={}", label::TYPE, Work::Init.label()));
     let pods = Api::<Pod>::namespaced(client.clone(), namespace);
+    let policies = Api::<DeserializeGuard<MetadataBackupPolicy>>::namespaced(client.clone(), namespace);
     let controller = Controller::new(locations, watcher::Config::default())
         .owns(Api::<Job>::namespaced(client.clone(), namespace), own.clone())
-        .watches(pods, own, |pod| location_of(&pod));
+        .watches(pods, own, |pod| location_of(&pod))
+        .watches(policies, watcher::Config::default(), |policy| destination_of(&policy));
     runtime::drive(controller, wiring, context, reconcile).await;
 }
 
@@ -81,6 +74,13 @@ pub const CONDITIONS: &[&str] = conditions::OF_LOCATION;
 fn location_of(pod: &Pod) -> Option<ObjectRef<DeserializeGuard<BackupLocation>>> {
     let name = pod.labels().get(label::LOCATION)?;
     Some(ObjectRef::new(name).within(&pod.namespace()?))
+}
+
+fn destination_of(
+    policy: &DeserializeGuard<MetadataBackupPolicy>,
+) -> Option<ObjectRef<DeserializeGuard<BackupLocation>>> {
+    let name = &policy.0.as_ref().ok()?.spec.destination;
+    Some(ObjectRef::new(name).within(&policy.namespace()?))
 }
 
 /// Brings one location in line with its bucket.

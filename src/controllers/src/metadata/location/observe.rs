@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use api::{
-    BackupLocation,
+    BackupLocation, MetadataBackupPolicy,
     names::{self, Work, label},
 };
 use jiff::Timestamp;
@@ -17,6 +17,8 @@ use crate::{Context, Settings, placement::NodeLabels, read};
 pub struct World {
     /// The location under reconcile.
     pub location: BackupLocation,
+    /// All policies: one whose backup did not find the repository asks for another look.
+    pub policies: Vec<MetadataBackupPolicy>,
     /// The Job of the name of its init Job, whoever made it.
     pub job: Option<Job>,
     /// Pods that say they are of its init Job.
@@ -37,6 +39,7 @@ pub async fn observe(ctx: &Context, location: &BackupLocation) -> Result<World, 
     let labels = format!("{}={},{}={name}", label::TYPE, Work::Init.label(), label::LOCATION);
     let pods: Vec<Pod> = read::all(runtime, "pods", &labels).await?;
     Ok(World {
+        policies: read::all(runtime, "policies", "").await?,
         job: read::one(runtime, "jobs", &names::init_job(&name)).await?,
         troubles: read::mount_troubles(runtime, &pods, now).await?,
         nodes: read::nodes(runtime).await?,

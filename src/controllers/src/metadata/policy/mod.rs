@@ -43,7 +43,7 @@ pub const MANAGER: &str = "kubedr-operator/policy";
 /// Conditions that the controller owns.
 pub const CONDITIONS: &[&str] = conditions::OF_POLICY;
 
-/// What the controller may do.
+/// What the controller may do, besides what all Jobs take.
 pub const RBAC: &[Rule] = &[
     Rule {
         groups: &[GROUP],
@@ -73,23 +73,6 @@ pub const RBAC: &[Rule] = &[
         names: &[],
         scope: Scope::Namespace,
     },
-    Rule {
-        groups: &["batch"],
-        resources: &["jobs"],
-        verbs: &["create", "delete", "get", "list", "watch"],
-        names: &[],
-        scope: Scope::Namespace,
-    },
-    Rule {
-        groups: &[""],
-        resources: &["pods"],
-        verbs: &["list", "watch"],
-        names: &[],
-        scope: Scope::Namespace,
-    },
-    // Only events say why a volume cannot be mounted.
-    Rule { groups: &[""], resources: &["events"], verbs: &["list"], names: &[], scope: Scope::Namespace },
-    Rule { groups: &[""], resources: &["nodes"], verbs: &["list"], names: &[], scope: Scope::Cluster },
 ];
 
 type Guarded = DeserializeGuard<MetadataBackupPolicy>;

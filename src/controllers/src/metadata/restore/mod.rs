@@ -15,13 +15,13 @@ use api::{
     rbac::{Rule, Scope},
 };
 use kube::{
-    Api,
+    Api, Resource,
     core::DeserializeGuard,
     runtime::{Controller, watcher},
 };
 use runtime::{Done, Error, Wiring, act};
 
-use crate::{Context, upstream};
+use crate::Context;
 
 /// Name of the controller, to the API server and in the log.
 pub const MANAGER: &str = "kubedr-operator/restore";
@@ -34,7 +34,7 @@ pub const RBAC: &[Rule] = &[
     Rule {
         groups: &[GROUP],
         resources: &["metadatarestores"],
-        verbs: &["get", "list", "patch", "watch"],
+        verbs: &["get", "list", "watch"],
         names: &[],
         scope: Scope::Namespace,
     },
@@ -57,8 +57,8 @@ pub async fn run(context: Arc<Context>, wiring: Wiring) {
 
 /// Answers one restore.
 pub async fn reconcile(restore: Arc<MetadataRestore>, ctx: Arc<Context>) -> Result<Done, Error> {
-    if let Some(plan) = upstream::leave(&*restore) {
-        return act(&ctx.runtime, &*restore, plan).await;
+    if restore.meta().deletion_timestamp.is_some() {
+        return Ok(Done::default());
     }
     let world = observe::observe(&ctx, &restore);
     let plan = decide::decide(&world);

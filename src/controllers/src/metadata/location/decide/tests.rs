@@ -13,6 +13,7 @@ use crate::fixtures::{
 fn new() -> World {
     World {
         location: fixtures::location(),
+        policies: Vec::new(),
         job: None,
         pods: Vec::new(),
         troubles: Vec::new(),
@@ -22,9 +23,17 @@ fn new() -> World {
     }
 }
 
-/// The seed's location with its repository pinned.
+/// The seed's location with its repository pinned, seen at half past eleven.
 fn ready() -> World {
-    World { location: ready_location(), ..new() }
+    let mut location = ready_location();
+    let conditions = [("Ready", "Ready"), ("RepositoryHealthy", "Healthy"), ("Maintained", "Maintained")];
+    let conditions = conditions.map(|(type_, reason)| condition(type_, "True", reason));
+    location.status = Some(object(json!({
+        "observedGeneration": 1, "repositoryId": id('a'), "conditions": conditions,
+        "initStatus": "Completed", "initTime": "2030-01-01T11:30:00Z", "initErrorMessage": "",
+    })));
+    location.annotations_mut().insert(annotation::INITIALIZED.to_owned(), "true".to_owned());
+    World { location, ..new() }
 }
 
 impl World {
@@ -68,8 +77,45 @@ impl World {
         self
     }
 
-    fn failing(mut self) -> Self {
-        let conditions = json!([condition("Ready", "False", "ConnectionRefused")]);
+    /// With the Job that found the repository, its pod gone.
+    fn with_told_job(self) -> Self {
+        self.with_job(Some(("Complete", "2030-01-01T11:30:00Z")))
+    }
+
+    /// As the error path leaves it when one read failed.
+    fn unread(mut self) -> Self {
+        let status = self.location.status.as_mut().expect("a status");
+        status.conditions[0] = object(condition("Ready", "False", "ApiReadFailed"));
+        self
+    }
+
+    fn seen(mut self, time: &str) -> Self {
+        self.location.status.as_mut().expect("a status").init_time = Some(time.to_owned());
+        self
+    }
+
+    /// With a policy whose backup began at this time and failed for this reason.
+    fn doubted(mut self, began: &str, reason: &str) -> Self {
+        let mut policy = fixtures::policy();
+        policy.status = Some(object(json!({
+            "backupTime": began, "conditions": [condition("Fresh", "False", reason)],
+        })));
+        self.policies.push(policy);
+        self
+    }
+
+    fn doubted_elsewhere(self) -> Self {
+        let mut world = self.doubted("2030-01-01T11:50:00Z", "RepositoryGone");
+        "another".clone_into(&mut world.policies[0].spec.destination);
+        world
+    }
+
+    fn failing(self) -> Self {
+        self.failing_with("ConnectionRefused")
+    }
+
+    fn failing_with(mut self, reason: &str) -> Self {
+        let conditions = json!([condition("Ready", "False", reason)]);
         self.location.status = Some(object(
             json!({ "initStatus": "Failed", "initErrorMessage": "as before", "conditions": conditions }),
         ));
@@ -114,8 +160,26 @@ impl World {
 #[case::a_failure_is_tried_again_after_ten_seconds(new().failed("2030-01-01T11:59:49Z"), "delete")]
 #[case::one_that_lasts_is_tried_again_every_five_minutes(new().failing().failed("2030-01-01T11:55:01Z"), "")]
 #[case::and_then_it_is(new().failing().failed("2030-01-01T11:54:59Z"), "delete")]
+#[case::another_repository_may_go_again(ready().changed().succeeded('b'), "delete")]
 #[case::a_strangers_job_is_left_alone(new().working().of_a_stranger(), "")]
 #[case::a_wrong_spec_gets_no_job(new().with_url("ftp://x"), "")]
+#[case::a_job_that_was_told_of_stays(ready().with_told_job(), "")]
+#[case::a_failed_read_is_no_reason_to_look_again(ready().unread(), "")]
+#[case::a_day_later_it_is_looked_at_again(ready().seen("2029-12-31T12:00:00Z"), "create")]
+#[case::but_no_sooner(ready().seen("2029-12-31T12:00:01Z"), "")]
+#[case::the_old_job_makes_room_for_it(
+    ready().with_told_job().doubted("2030-01-01T11:50:00Z", "RepositoryGone"),
+    "delete"
+)]
+#[case::a_backup_that_did_not_find_the_repository_asks_for_a_look(
+    ready().doubted("2030-01-01T11:50:00Z", "RepositoryGone"),
+    "create"
+)]
+#[case::one_whose_keys_are_refused_does_too(ready().doubted("2030-01-01T11:50:00Z", "AccessDenied"), "create")]
+#[case::one_that_began_before_the_last_look_does_not(ready().doubted("2030-01-01T11:30:00Z", "RepositoryGone"), "")]
+#[case::one_that_did_not_find_etcd_does_not(ready().doubted("2030-01-01T11:50:00Z", "EtcdUnreachable"), "")]
+#[case::one_of_another_location_does_not(ready().doubted_elsewhere(), "")]
+#[case::a_look_under_way_is_waited_for(ready().working().doubted("2030-01-01T11:50:00Z", "RepositoryGone"), "")]
 fn job(#[case] world: World, #[case] expected: &str) {
     let plan = decide(&world);
     let mut writes: Vec<&str> = Vec::new();
@@ -152,6 +216,20 @@ fn job(#[case] world: World, #[case] expected: &str) {
     new().with_url("ftp://x"),
     "Failed Ready=False/InvalidSpec Stalled=True/InvalidSpec InitFailed"
 )]
+#[case::a_failed_read_is_forgotten_when_the_next_succeeds(ready().unread().with_told_job(), "Completed Ready=True/Ready")]
+#[case::a_look_under_way_says_nothing_new(
+    ready().working().doubted("2030-01-01T11:50:00Z", "RepositoryGone"),
+    "Completed Ready=True/Ready"
+)]
+#[case::a_look_that_finds_it_says_nothing_new(ready().succeeded('a'), "Completed Ready=True/Ready")]
+#[case::a_look_that_does_not_find_it_does(
+    ready().failed("2030-01-01T11:59:55Z"),
+    "Failed Ready=False/ConnectionRefused Reconciling=True/ConnectionRefused InitFailed"
+)]
+#[case::a_failure_of_another_spec_is_not_one_of_this(
+    new().failing_with("WrongPassword").changed(),
+    "Initializing Ready=Unknown/Pending Reconciling=True/Pending"
+)]
 #[case::another_repository_than_the_pinned_one(
     ready().changed().succeeded('b'),
     "Failed Ready=False/RepositoryReplaced Stalled=True/RepositoryReplaced InitFailed"
@@ -177,6 +255,32 @@ fn says(#[case] world: World, #[case] expected: &str) {
 fn status_in(plan: &Plan, world: &World) -> BackupLocationStatus {
     let written = plan.status.as_ref().map(|object| object.data["status"].clone());
     written.map_or_else(|| world.location.status.clone().unwrap_or_default(), object)
+}
+
+#[rstest]
+#[case::a_strangers_job_goes_unseen(new().working().of_a_stranger(), Some(16))]
+#[case::an_attached_one_is_believed_for_a_day(ready(), Some(23 * 3600 + 30 * 60))]
+fn looks_again(#[case] world: World, #[case] expected: Option<u64>) {
+    let plan = decide(&world);
+    assert_eq!(plan.again.map(|wait| wait.as_secs()), expected);
+}
+
+/// Flux fails a rollout on a `Stalled` of the new generation.
+#[test]
+fn nothing_is_said_of_a_spec_that_nobody_tried() {
+    let world = ready().with_url("https://elsewhere").changed();
+    let status = status_in(&decide(&world), &world);
+    let of = |type_| find(&status.conditions, type_).and_then(|found| found.observed_generation);
+    assert_eq!((of("Ready"), of("RepositoryHealthy")), (Some(2), Some(1)));
+}
+
+/// However often it is asked for: one look for each backup that failed.
+#[test]
+fn a_look_answers_the_backup_that_asked_for_it() {
+    let mut world = ready().doubted("2030-01-01T11:50:00Z", "RepositoryGone").succeeded('a');
+    world.location.status = Some(status_in(&decide(&world), &world));
+    let again = decide(&world);
+    assert!(again.delete.is_empty() && again.create.is_empty() && again.status.is_none(), "{again:?}");
 }
 
 #[test]

@@ -30,5 +30,12 @@ fn a_restore_is_told_once_that_it_cannot_be_done() {
 fn what_upstream_restored_stays_restored() {
     let mut world = world();
     world.restore.status = Some(object(json!({ "restoreStatus": "Completed" })));
+    let plan = decide(&world);
+    let status = plan.status.expect("a status").data["status"].clone();
+    assert_eq!(status["restoreStatus"], "Completed");
+    let said: Vec<_> = status["conditions"].as_array().expect("a list").iter().collect();
+    assert!(said.len() == 2 && said.iter().all(|one| one["status"] == "True"), "{said:?}");
+    assert!(plan.events.is_empty());
+    world.restore.status = Some(object(status));
     assert!(decide(&world).status.is_none());
 }
