@@ -48,6 +48,9 @@ pub struct Ended<Success> {
     pub started: Timestamp,
     /// Name of the pod that decided, or of the Job where no pod is left.
     pub pod: String,
+    /// Whether no pod is left: a drain or the pod collector takes pods before Jobs, and what
+    /// they said with them. The outcome is then only what the Job says.
+    pub is_mute: bool,
     /// What came of it.
     pub outcome: Outcome<Success>,
 }
@@ -79,7 +82,7 @@ where
         Some((pod, success)) => (pod, Ok(success)),
         None => (last, Err(failure::<Success>(verb, &pods, &condition))),
     };
-    Run::Ended(Ended { at, started: started(job), pod, outcome })
+    Run::Ended(Ended { at, started: started(job), pod, is_mute: pods.is_empty(), outcome })
 }
 
 /// When a Job was started.

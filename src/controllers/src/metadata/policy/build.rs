@@ -75,6 +75,17 @@ pub fn cronjob(
     }
 }
 
+/// A stored CronJob as it can be applied again: suspended, and else as it was.
+pub fn suspended(stored: &CronJob) -> CronJob {
+    let ObjectMeta { name, namespace, labels, owner_references, .. } = stored.metadata.clone();
+    let spec = stored.spec.clone().map(|spec| CronJobSpec { suspend: Some(true), ..spec });
+    CronJob {
+        metadata: ObjectMeta { name, namespace, labels, owner_references, ..ObjectMeta::default() },
+        spec,
+        status: None,
+    }
+}
+
 /// Where the policy's backups run; none where no node carries a label that says that etcd is there.
 pub fn place(
     policy: &MetadataBackupPolicy,

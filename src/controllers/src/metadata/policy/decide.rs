@@ -36,16 +36,12 @@ const SOON: Duration = Duration::from_secs(2);
 /// retention does not keep.
 ///
 /// What cannot be asked for leaves the CronJob as it was: the backups of yesterday's
-/// spec are better than none.
+/// spec are better than none, unless nothing may start at all.
 pub fn decide(world: &World) -> Plan {
     let history = History::of(world);
     match prepare(world) {
         Ok(way) => proceed(world, &history, &way),
-        Err(failure) => {
-            let retained = Retained::untouched(world);
-            let ready = Verdict::bad(failure.reason, failure.message);
-            report(world, &history, (ready, retained))
-        }
+        Err(failure) => refuse(world, &history, failure),
     }
 }
 
@@ -91,6 +87,55 @@ fn no_node(world: &World) -> Failure {
         }
     };
     Failure::new(Reason::NoEtcdNode, message)
+}
+
+fn refuse(world: &World, history: &History, failure: Failure) -> Plan {
+    let halt = halt(world);
+    let message = match &halt {
+        Some(halt) => format!("{}; {}: {}", failure.message, Reason::Suspended, halt.why),
+        None => failure.message,
+    };
+    let ready = Verdict::bad(failure.reason, message);
+    let running = halt.map(|halt| halt.cronjob).filter(|cronjob| !is_suspended(cronjob));
+    Plan {
+        // Without the mark of what was applied: the next plan that can be carried out replaces it all.
+        apply: running.map(|cronjob| dynamic(&build::suspended(cronjob))).into_iter().collect(),
+        ..report(world, history, (ready, Retained::untouched(world)))
+    }
+}
+
+/// The policy's CronJob, where not even the backups of yesterday's spec may start.
+struct Halt<'a> {
+    cronjob: &'a CronJob,
+    why: &'static str,
+}
+
+/// A person's word and the administrator's allow-list hold whatever else is wrong.
+fn halt(world: &World) -> Option<Halt<'_>> {
+    let cronjob = world.cronjob.as_ref().filter(|cronjob| controls(&world.policy, *cronjob))?;
+    if world.policy.spec.suspend {
+        return Some(Halt { cronjob, why: "no backup starts while spec.suspend is true" });
+    }
+    let why = "the CronJob mounts a host path that is not allowed any more";
+    host_paths(cronjob).any(|path| is_forbidden(world, path)).then_some(Halt { cronjob, why })
+}
+
+fn is_suspended(cronjob: &CronJob) -> bool {
+    cronjob.spec.as_ref().is_some_and(|spec| spec.suspend == Some(true))
+}
+
+fn host_paths(cronjob: &CronJob) -> impl Iterator<Item = &str> {
+    let volumes = pod_of(cronjob).and_then(|pod| pod.volumes.as_deref()).unwrap_or_default();
+    volumes.iter().filter_map(|volume| Some(volume.host_path.as_ref()?.path.as_str()))
+}
+
+/// Whether the policy could not ask for this path now.
+fn is_forbidden(world: &World, path: &str) -> bool {
+    let mut asking = world.policy.clone();
+    asking.spec.certs_dir = Some(path.to_owned());
+    asking.spec.extra_host_paths.clear();
+    let found = asking.validate(&world.settings.allowed_host_paths);
+    found.iter().any(|violation| api::reason(violation) == Reason::HostPathNotAllowed)
 }
 
 fn proceed(world: &World, history: &History, way: &Way) -> Plan {

@@ -1,4 +1,5 @@
 //! The policy's runs, newest first: what each Job came to.
+use api::MetadataBackupRecord;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
@@ -21,7 +22,21 @@ pub struct Entry<'a> {
     /// The Job: really one of the policy's CronJob.
     pub job: &'a Job,
     /// How it stands.
-    pub run: Run<Backup>,
+    pub run: Run<Made<'a>>,
+}
+
+/// A backup that was made.
+#[derive(Debug)]
+pub enum Made<'a> {
+    /// Its pod says so.
+    Told(Box<Backup>),
+    /// The pod is gone, but a record was made of its result before.
+    Recorded {
+        /// Name of the record.
+        name: &'a str,
+        /// The record itself, unless retention removed it.
+        record: Option<&'a MetadataBackupRecord>,
+    },
 }
 
 /// All runs of the policy, newest first.
@@ -31,10 +46,9 @@ pub struct History<'a>(Vec<Entry<'a>>);
 impl<'a> History<'a> {
     /// The runs of a world. Jobs with forged labels are not among them.
     pub fn of(world: &'a World) -> Self {
-        let pods = (world.pods.as_slice(), world.troubles.as_slice());
         let ours = |job: &&Job| is_run_of(&world.policy, world.cronjob.as_ref(), job);
-        let judge = |job| Entry { job, run: run::judge(Work::Backup.verb(), job, pods, world.now) };
-        let mut entries: Vec<_> = world.backups.iter().filter(ours).map(judge).collect();
+        let mut entries: Vec<_> =
+            world.backups.iter().filter(ours).map(|job| Entry { job, run: judge(world, job) }).collect();
         entries.sort_by_key(|entry| std::cmp::Reverse((run::started(entry.job), entry.job.name_any())));
         Self(entries)
     }
@@ -50,7 +64,7 @@ impl<'a> History<'a> {
     }
 
     /// The newest run that ended.
-    pub fn newest(&self) -> Option<(&'a Job, &Ended<Backup>)> {
+    pub fn newest(&self) -> Option<(&'a Job, &Ended<Made<'a>>)> {
         self.0.iter().find_map(|entry| match &entry.run {
             Run::Ended(ended) => Some((entry.job, ended)),
             _ => None,
@@ -68,17 +82,17 @@ impl<'a> History<'a> {
     /// The newest success that has had no record since before `since`.
     pub fn unrecorded(&self, world: &World, since: Timestamp) -> Option<&'a Job> {
         self.0.iter().find_map(|entry| match &entry.run {
-            Run::Ended(Ended { at, outcome: Ok(backup), .. }) => {
-                (*at < since && record_of(world, entry.job, backup).is_none()).then_some(entry.job)
+            Run::Ended(Ended { at, outcome: Ok(made), .. }) => {
+                (*at < since && record_of(world, entry.job, made).is_none()).then_some(entry.job)
             }
             _ => None,
         })
     }
 
     /// Each success and when its run started, newest first.
-    pub fn successes(&self) -> impl Iterator<Item = (Timestamp, &Backup)> {
+    pub fn successes(&self) -> impl Iterator<Item = (Timestamp, &Made<'a>)> {
         self.0.iter().filter_map(|entry| match &entry.run {
-            Run::Ended(Ended { started, outcome: Ok(backup), .. }) => Some((*started, backup)),
+            Run::Ended(Ended { started, outcome: Ok(made), .. }) => Some((*started, made)),
             _ => None,
         })
     }
@@ -89,8 +103,32 @@ impl<'a> History<'a> {
     }
 }
 
+fn judge<'a>(world: &'a World, job: &'a Job) -> Run<Made<'a>> {
+    let pods = (world.pods.as_slice(), world.troubles.as_slice());
+    match run::judge::<Backup>(Work::Backup.verb(), job, pods, world.now) {
+        Run::UnderWay { begun } => Run::UnderWay { begun },
+        Run::Stuck(failure) => Run::Stuck(failure),
+        Run::Ended(Ended { at, started, pod, is_mute, outcome }) => {
+            let recorded = is_mute.then(|| recorded(world, job)).flatten();
+            let outcome = recorded.map_or_else(|| outcome.map(|told| Made::Told(Box::new(told))), Ok);
+            Run::Ended(Ended { at, started, pod, is_mute, outcome })
+        }
+    }
+}
+
+/// Records are made of successes only, so the mark outlives the pod as its witness.
+fn recorded<'a>(world: &'a World, job: &'a Job) -> Option<Made<'a>> {
+    let name = job.annotations().get(marks::RECORD)?;
+    let record = world.records.iter().find(|record| record.name_any() == *name);
+    Some(Made::Recorded { name, record })
+}
+
 /// The record that was made of a run.
-pub fn record_of<'a>(world: &'a World, job: &'a Job, backup: &Backup) -> Option<&'a str> {
+pub fn record_of<'a>(world: &'a World, job: &'a Job, made: &Made<'a>) -> Option<&'a str> {
+    let backup = match made {
+        Made::Recorded { name, .. } => return Some(name),
+        Made::Told(backup) => backup,
+    };
     let marked = job.annotations().get(marks::RECORD).map(String::as_str);
     let is_its = |id: &Option<String>| id.as_deref() == Some(backup.snapshot_id.as_str());
     let made = world
@@ -101,6 +139,6 @@ pub fn record_of<'a>(world: &'a World, job: &'a Job, backup: &Backup) -> Option<
 }
 
 /// Reason of a run's end, good or bad.
-pub fn word(ended: &Ended<Backup>) -> Reason {
+pub fn word(ended: &Ended<Made>) -> Reason {
     ended.outcome.as_ref().map_or_else(|failure| failure.reason, |_| Reason::Stored)
 }

@@ -1,6 +1,6 @@
 //! What a policy says of its runs.
 use api::{
-    MetadataBackupPolicyStatus,
+    MetadataBackupPolicyStatus, MetadataBackupRecord,
     conditions::{COMPLETE, FRESH, LINEAGE_ACCEPTED, PROVEN, READY, RETAINED},
     metadata::Phase,
     names::{Work, annotation},
@@ -24,7 +24,7 @@ use runtime::{
 };
 
 use super::{
-    history::{History, record_of, word},
+    history::{History, Made, record_of, word},
     observe::World,
 };
 use crate::{metadata::text, run::Ended};
@@ -74,17 +74,19 @@ fn conditions(world: &World) -> &[Condition] {
     world.policy.status.as_ref().map_or(&[], |status| status.conditions.as_slice())
 }
 
-/// The newest run that ended, unless the status tells of a newer one whose Job is gone.
-fn newest<'a, 'b>(world: &World, history: &'b History<'a>) -> Option<(&'a Job, &'b Ended<Backup>)> {
+/// The newest run that ended, unless the status tells of a newer one whose Job is gone, or of
+/// this very one and nobody is left who could tell more.
+fn newest<'a, 'b>(world: &World, history: &'b History<'a>) -> Option<(&'a Job, &'b Ended<Made<'a>>)> {
     let told = world.policy.status.as_ref().and_then(|status| status.backup_time.as_deref());
     let told: Option<Timestamp> = told.and_then(|time| time.parse().ok());
-    history.newest().filter(|(_, ended)| told.is_none_or(|told| ended.started >= told))
+    let has_more = |ended: &Ended<_>, told| ended.started > told || (ended.started == told && !ended.is_mute);
+    history.newest().filter(|(_, ended)| told.is_none_or(|told| has_more(ended, told)))
 }
 
 fn after(
     world: &World,
     base: MetadataBackupPolicyStatus,
-    (job, ended): (&Job, &Ended<Backup>),
+    (job, ended): (&Job, &Ended<Made>),
 ) -> MetadataBackupPolicyStatus {
     let common = MetadataBackupPolicyStatus {
         backup_time: Some(ended.started.to_string()),
@@ -92,35 +94,65 @@ fn after(
         ..base
     };
     match &ended.outcome {
-        Ok(backup) => succeeded(common, backup, record_of(world, job, backup)),
+        Ok(made) => succeeded(common, made, record_of(world, job, made)),
         Err(failure) => failed(common, &explained(world, failure)),
     }
 }
 
 fn succeeded(
     base: MetadataBackupPolicyStatus,
-    backup: &Backup,
+    made: &Made,
     record: Option<&str>,
 ) -> MetadataBackupPolicyStatus {
-    MetadataBackupPolicyStatus {
+    let base = MetadataBackupPolicyStatus {
         backup_status: Some(Phase::Completed.to_string()),
         backup_error_message: Some(String::new()),
+        mbr_name: record.map(str::to_owned),
+        ..without_figures(base)
+    };
+    match made {
+        Made::Told(backup) => with_figures(base, backup),
+        Made::Recorded { record, .. } => with_figures_of_record(base, *record),
+    }
+}
+
+fn with_figures(base: MetadataBackupPolicyStatus, backup: &Backup) -> MetadataBackupPolicyStatus {
+    MetadataBackupPolicyStatus {
         files_new: i64::try_from(backup.files_new).ok(),
         files_changed: i64::try_from(backup.files_changed).ok(),
         data_added: i64::try_from(backup.data_added).ok(),
         total_bytes_processed: i64::try_from(backup.total_bytes_processed).ok(),
         total_duration_secs: Some(IntOrString::String(format!("{:.3}", backup.total_duration_secs))),
         snapshot_id: Some(backup.snapshot_id.short().to_owned()),
-        mbr_name: record.map(str::to_owned),
         ..base
     }
 }
 
-/// Figures of an earlier run beside the failure of a later one would be taken for its own.
+/// A record holds less than its backup's result did: what it lacks stays absent.
+fn with_figures_of_record(
+    base: MetadataBackupPolicyStatus,
+    record: Option<&MetadataBackupRecord>,
+) -> MetadataBackupPolicyStatus {
+    let known = record.and_then(|record| record.status.as_ref());
+    MetadataBackupPolicyStatus {
+        data_added: known.and_then(|known| known.added_bytes),
+        total_bytes_processed: known.and_then(|known| known.size_bytes),
+        snapshot_id: record.map(|record| record.spec.snapshot_id.clone()),
+        ..base
+    }
+}
+
 fn failed(base: MetadataBackupPolicyStatus, failure: &Failure) -> MetadataBackupPolicyStatus {
     MetadataBackupPolicyStatus {
         backup_status: Some(Phase::Failed.to_string()),
         backup_error_message: Some(format!("{}: {}", failure.reason, text(failure))),
+        ..without_figures(base)
+    }
+}
+
+/// Figures of an earlier run beside the end of a later one would be taken for its own.
+fn without_figures(base: MetadataBackupPolicyStatus) -> MetadataBackupPolicyStatus {
+    MetadataBackupPolicyStatus {
         files_new: None,
         files_changed: None,
         data_added: None,
@@ -166,12 +198,21 @@ fn explained(world: &World, failure: &Failure) -> Failure {
     failure.clone()
 }
 
-/// Whether the newest backup has all that a restore needs. A failed run says nothing of it.
+/// Whether the newest backup has all that a restore needs. A failed run says nothing of it,
+/// and an older backup nothing of one that was judged already.
 fn complete(world: &World, history: &History) -> Verdict {
-    let Some((_, backup)) = history.successes().next() else {
-        return Verdict::stored(conditions(world), COMPLETE);
-    };
-    completeness(backup)
+    let told = world.policy.status.as_ref().and_then(|status| status.last_successful_time.clone());
+    let is_newest = |started: Timestamp| told.as_ref().is_none_or(|Time(told)| started >= *told);
+    let newest = history.successes().next().filter(|(started, _)| is_newest(*started));
+    match newest {
+        Some((_, Made::Told(backup))) => completeness(backup),
+        Some((_, Made::Recorded { record: Some(record), .. })) => {
+            let known = record.status.as_ref().map(|status| status.conditions.as_slice());
+            // Of another object, so of another generation.
+            Verdict { generation: None, ..Verdict::stored(known.unwrap_or_default(), COMPLETE) }
+        }
+        _ => Verdict::stored(conditions(world), COMPLETE),
+    }
 }
 
 /// What a backup lacks for a restore.
@@ -213,12 +254,15 @@ pub fn lineage(world: &World) -> Lineage {
 
 fn newest_lineage(world: &World) -> Option<String> {
     let history = History::of(world);
-    let runs = history.successes().map(|(_, backup)| (backup.time, backup.lineage.to_string()));
+    let told = history.successes().filter_map(|(_, made)| match made {
+        Made::Told(backup) => Some((backup.time, backup.lineage.to_string())),
+        Made::Recorded { .. } => None, // It is among the records.
+    });
     let records = world.records.iter().filter_map(|record| {
         let status = record.status.as_ref()?;
         Some((status.time.as_ref()?.0, status.lineage.clone()?))
     });
-    runs.chain(records).max().map(|(_, lineage)| lineage)
+    told.chain(records).max().map(|(_, lineage)| lineage)
 }
 
 /// What changed since the stored status: a run that ended, one that cannot begin, a
@@ -235,23 +279,30 @@ pub fn events(world: &World, history: &History, retained: &Verdict) -> Vec<Event
     run.into_iter().chain(stuck).chain(retention).collect()
 }
 
-fn is_news(world: &World, ended: &Ended<Backup>) -> bool {
+fn is_news(world: &World, ended: &Ended<Made>) -> bool {
     world.policy.status.as_ref().is_none_or(|told| {
         told.backup_pod.as_ref() != Some(&ended.pod)
             || told.backup_time.as_deref() != Some(&ended.started.to_string())
     })
 }
 
-fn ended_event(world: &World, ended: &Ended<Backup>) -> Event {
+fn ended_event(world: &World, ended: &Ended<Made>) -> Event {
     match &ended.outcome {
-        Ok(backup) => Event {
+        Ok(made) => Event {
             importance: Importance::Normal,
             reason: "BackupSucceeded",
             action: Work::Backup.verb(),
             word: word(ended),
-            message: format!("backup completed, snapshot ID: {}", backup.snapshot_id.short()),
+            message: format!("backup completed, {}", called(made)),
         },
         Err(failure) => warning("BackupFailed", Work::Backup, &said(&explained(world, failure))),
+    }
+}
+
+fn called(made: &Made) -> String {
+    match made {
+        Made::Told(backup) => format!("snapshot ID: {}", backup.snapshot_id.short()),
+        Made::Recorded { name, .. } => format!("record: {name}"),
     }
 }
 

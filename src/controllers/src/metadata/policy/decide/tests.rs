@@ -83,6 +83,32 @@ impl World {
         world
     }
 
+    /// After a drain took the pods.
+    fn drained(mut self) -> Self {
+        self.pods.clear();
+        self
+    }
+
+    /// After the record controller made the newest Job's record.
+    fn marked(mut self) -> Self {
+        let job = self.backups.last_mut().expect("a Job");
+        job.annotations_mut().insert(marks::RECORD.to_owned(), "mbr-11111111".to_owned());
+        self.recorded()
+    }
+
+    /// Where the administrator allows no path but this.
+    fn allowing(mut self, path: &str) -> Self {
+        let allowed_host_paths = api::AllowedHostPaths::new([path]).expect("a clean path");
+        self.settings = std::sync::Arc::new(crate::Settings {
+            allowed_host_paths,
+            agent_image: self.settings.agent_image.clone(),
+            agent_image_pull_policy: None,
+            cluster_uid: self.settings.cluster_uid.clone(),
+            cluster_name: None,
+        });
+        self
+    }
+
     /// After what was found out has been written down.
     fn written(mut self) -> Self {
         self.policy.status = Some(told(&decide(&self), &self));
@@ -173,6 +199,40 @@ fn cronjob_is(#[case] world: World, #[case] ready: &str, #[case] applied: usize)
     assert_eq!(decide(&world).apply.len(), applied);
 }
 
+fn suspended(world: World) -> World {
+    world.with(|spec| spec.suspend = true)
+}
+
+/// The suspension that is asked for, if a write is, and whether only that changes.
+#[rstest]
+#[case::without_a_destination(suspended(running().with_location(None)), Some(true), "DestinationMissing")]
+#[case::without_a_node(suspended(World { nodes: Vec::new(), ..running() }), Some(true), "NoEtcdNode")]
+#[case::before_a_wrong_spec_is_mended(suspended(running().with(|spec| spec.etcd_endpoint = "etcd".into())), Some(true), "InvalidSpec")]
+#[case::once_its_path_is_forbidden(running().allowing("/srv"), Some(true), "HostPathNotAllowed")]
+#[case::once_its_path_is_forbidden_whatever_else_is_wrong(
+    running().allowing("/srv").with(|spec| spec.certs_dir = None).with_location(None), Some(true), "DestinationMissing"
+)]
+#[case::not_because_a_forbidden_path_is_asked_for(
+    running().with(|spec| spec.certs_dir = Some("/home".into())), None, "HostPathNotAllowed"
+)]
+#[case::not_because_the_destination_is_missing(running().with_location(None), None, "DestinationMissing")]
+fn cronjob_is_stopped(#[case] mut world: World, #[case] expected: Option<bool>, #[case] reason: &str) {
+    let plan = decide(&world);
+    let applied: Option<CronJob> = plan.apply.first().map(|cronjob| object(json!(cronjob)));
+    assert_eq!(applied.as_ref().and_then(|cronjob| cronjob.spec.as_ref()?.suspend), expected);
+    let status = told(&plan, &world);
+    let ready = find(&status.conditions, READY).expect("it is always there");
+    assert_eq!((ready.reason.as_str(), ready.message.contains("Suspended")), (reason, expected.is_some()));
+    let Some(mut applied) = applied else { return };
+    assert!(controls(&world.policy, &applied), "else the next look would not know it");
+    let stored = world.cronjob.take().and_then(|stored| stored.spec).expect("a spec");
+    let spec = applied.spec.clone().expect("a spec");
+    assert_eq!(spec, k8s_openapi::api::batch::v1::CronJobSpec { suspend: Some(true), ..stored });
+    applied.metadata.uid = Some("cronjob-uid".to_owned());
+    world.cronjob = Some(applied);
+    assert!(decide(&world).apply.is_empty(), "once is enough");
+}
+
 #[test]
 fn a_strangers_cronjob_is_not_taken_over() {
     let mut world = running().with(|spec| spec.suspend = true);
@@ -202,6 +262,13 @@ fn upstreams_cronjob_makes_room() {
 #[case::newest_job_was_tidied_away(without_its_newest_job(), "False/EtcdUnreachable", "Failed")]
 #[case::run_that_hung_ran_out_of_time(hung().out_of_time("11:59"), "False/HostPathMissing", "Failed")]
 #[case::run_that_did_not_hang_ran_out_of_time(running().out_of_time("11:59"), "False/DeadlineExceeded", "Failed")]
+#[case::its_pod_is_gone(running().succeeded("11:00").written().drained(), "True/Fresh", "Completed")]
+#[case::its_pod_is_gone_and_it_failed(running().failed("11:00").written().drained(), "False/EtcdUnreachable", "Failed")]
+#[case::its_pod_was_gone_before_anyone_looked(running().succeeded("11:00").drained(), "False/NoResult", "Failed")]
+#[case::its_pod_is_gone_but_its_record_is_there(running().succeeded("11:00").marked().drained(), "True/Fresh", "Completed")]
+#[case::its_pod_is_gone_and_its_record_went_too(
+    running().succeeded("11:00").marked().records([]).drained(), "True/Fresh", "Completed"
+)]
 #[case::jobs_were_tidied_away(World { backups: Vec::new(), ..running().succeeded("11:00").written() }, "True/Fresh", "Completed")]
 fn fresh_when(#[case] world: World, #[case] fresh: &str, #[case] status: &str) {
     assert_eq!(said(&world, FRESH), fresh);
@@ -235,6 +302,9 @@ fn a_backup(#[case] world: World, #[case] ready: &str) {
 #[case::nothing_new(running().succeeded("11:00").written(), &[])]
 #[case::second_success(running().succeeded("10:00").written().succeeded("11:00"), &["BackupSucceeded"])]
 #[case::second_failure(running().failed("10:00").written().failed("11:00"), &["BackupFailed"])]
+#[case::nothing_when_its_pod_is_gone(running().succeeded("11:00").written().drained(), &[])]
+#[case::nothing_when_the_pod_of_a_failure_is_gone(running().failed("11:00").written().drained(), &[])]
+#[case::a_success_that_only_its_record_tells_of(running().succeeded("11:00").marked().drained(), &["BackupSucceeded"])]
 #[case::run_that_hangs(running().hanging("ImagePullBackOff"), &["BackupFailed"])]
 #[case::run_that_still_hangs(running().hanging("ImagePullBackOff").written(), &[])]
 fn tells_once_of(#[case] world: World, #[case] expected: &[&str]) {
@@ -261,6 +331,30 @@ fn status_of_a_success_has_upstreams_fields() {
     let mut status = told(&decide(&world), &world);
     status.conditions.clear();
     insta::assert_yaml_snapshot!(status);
+}
+
+#[test]
+fn a_status_stays_as_it_is_when_the_pods_go() {
+    let before =
+        running().recorded().succeeded("10:00").marked().failed("10:30").succeeded("11:00").written();
+    let after = before.clone().drained();
+    assert_eq!(told(&decide(&after), &after), before.policy.status.expect("a status"));
+}
+
+#[test]
+fn a_success_that_only_its_record_tells_of_has_no_figures_but_the_records() {
+    let mut world = running().failed("10:00").written().succeeded("11:00").marked().drained();
+    let record = world.records[0].status.as_mut().expect("a status");
+    (record.added_bytes, record.size_bytes) = (Some(7), Some(9));
+    record.conditions = object(json!([condition("Complete", "False", "EncryptionKeyMissing")]));
+    let status = told(&decide(&world), &world);
+    assert_eq!((status.data_added, status.total_bytes_processed, status.files_new), (Some(7), Some(9), None));
+    assert_eq!(
+        (status.snapshot_id.as_deref(), status.mbr_name.as_deref()),
+        (Some("11111111"), Some("mbr-11111111"))
+    );
+    assert_eq!(status.last_successful_time.map(|time| time.0), Some(at("2030-01-01T10:59:00Z")));
+    assert_eq!(said(&world, conditions::COMPLETE), "False/EncryptionKeyMissing");
 }
 
 #[test]
