@@ -51,7 +51,7 @@ pub fn status(record: &MetadataBackupRecord, backup: &Backup, now: Timestamp) ->
     let previous = record.status.clone().unwrap_or_default();
     let page = Page { previous: &previous.conditions, generation, now };
     let conditions = page.write(&[
-        (READY, Verdict::good(Reason::Ready, "the backup can be restored")),
+        (READY, Verdict::good(Reason::Ready, "the record tells all that is known of the backup")),
         (STORED, Verdict::good(Reason::Stored, "every part of it was seen in the bucket")),
         (COMPLETE, completeness(backup)),
         (PROVEN, Verdict::pending("hashed on its way; not read back yet")),

@@ -89,12 +89,20 @@ fn forget(world: &JobWorld) -> Plan {
     let told = variable(&world.job, environment::FORGET);
     let list: Option<ForgetList> = told.and_then(|text| serde_json::from_str(text).ok());
     let Some(list) = list else { return Plan::default() };
-    let is_forgotten = |record: &&MetadataBackupRecord| {
-        let full = record.status.as_ref().and_then(|status| status.snapshot_id_full.as_deref());
-        full.is_some_and(|id| list.go.iter().any(|pair| pair.etcd.as_str() == id))
-    };
-    let gone = world.records.iter().filter(is_forgotten);
+    let gone = world.records.iter().filter(|record| is_forgotten(world, record, &list));
     Plan { delete: gone.map(Target::of).collect(), ..Plan::default() }
+}
+
+/// Whether a Job removed what a record stands for: a copy of the repository has backups of the
+/// same ids, and another policy may know them.
+fn is_forgotten(world: &JobWorld, record: &MetadataBackupRecord, list: &ForgetList) -> bool {
+    let Some(status) = &record.status else { return false };
+    let repository = variable(&world.job, environment::REPOSITORY_ID);
+    let is_listed = |id: &str| list.go.iter().any(|pair| pair.etcd.as_str() == id);
+    record.spec.policy == world.policy.name_any()
+        && repository.is_some()
+        && status.repository_id.as_deref() == repository
+        && status.snapshot_id_full.as_deref().is_some_and(is_listed)
 }
 
 fn judge<Success>(world: &JobWorld) -> Run<Success>

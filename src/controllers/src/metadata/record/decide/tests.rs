@@ -40,6 +40,7 @@ fn forget(phase: &str, left: &str) -> JobWorld {
     let mut job = job("forget-1", "MetadataBackupPolicy", &policy(), Some((end, "2030-01-01T11:59:30Z")));
     job.spec = Some(object(json!({ "template": { "spec": { "containers": [{ "name": "agent", "env": [
         { "name": "KUBEDR_FORGET", "value": list },
+        { "name": "KUBEDR_REPOSITORY_ID", "value": id('a') },
     ] }] } } })));
     JobWorld {
         pods: vec![ended_pod(&job, phase, (0, left))],
@@ -54,6 +55,17 @@ fn forget(phase: &str, left: &str) -> JobWorld {
 impl JobWorld {
     fn with(mut self, record: MetadataBackupRecord) -> Self {
         self.records.push(record);
+        self
+    }
+
+    fn with_the_same_in(mut self, repository: char) -> Self {
+        let status = self.records[0].status.as_mut().expect("a status");
+        status.repository_id = Some(id(repository));
+        self
+    }
+
+    fn with_the_same_of(mut self, policy: &str) -> Self {
+        policy.clone_into(&mut self.records[0].spec.policy);
         self
     }
 
@@ -121,6 +133,8 @@ fn writes(plan: &Plan) -> String {
 )]
 #[case::forgotten_backup_loses_its_record(forget("Succeeded", &forgotten()), "delete mbr-11111111")]
 #[case::backup_that_could_not_be_forgotten_keeps_it(forget("Failed", &failure("forget", Reason::RepositoryLocked)), "")]
+#[case::copy_in_another_repository_keeps_its_record(forget("Succeeded", &forgotten()).with_the_same_in('b'), "")]
+#[case::record_of_another_policy_stays(forget("Succeeded", &forgotten()).with_the_same_of("another"), "")]
 #[case::forged_forget_job_removes_nothing(forget("Succeeded", &forgotten()).with_forged_job(), "")]
 fn a(#[case] world: JobWorld, #[case] expected: &str) {
     assert_eq!(writes(&decide_job(&world).expect("a name")), expected);
@@ -151,6 +165,17 @@ fn an_operator_that_dies_in_between_goes_on_where_it_was() {
     record.status = Some(object(plan.status.expect("a status").data["status"].clone()));
     world.records = vec![record];
     assert_eq!(writes(&decide_job(&world).expect("a name")), "mark mbr-11111111");
+}
+
+/// Ready is not Complete: what cannot be restored must not say that it can.
+#[test]
+fn an_incomplete_backup_promises_no_restore() {
+    let left = backed_up('1', 'b').replacen('{', r#"{"incomplete":"EncryptionKeyMissing","#, 1);
+    let plan = decide_job(&backup("Succeeded", &left)).expect("a name");
+    let conditions = &plan.status.expect("a status").data["status"]["conditions"];
+    assert_eq!((&conditions[2]["type"], &conditions[2]["status"]), (&json!("Complete"), &json!("False")));
+    let message = conditions[0]["message"].as_str().expect("a message");
+    assert!(!message.contains("restore"), "{message}");
 }
 
 #[test]
