@@ -15,7 +15,8 @@ pub const STALLED: &str = "Stalled";
 pub const REPOSITORY_HEALTHY: &str = "RepositoryHealthy";
 /// BackupLocation: prune and check ran on schedule and succeeded.
 pub const MAINTAINED: &str = "Maintained";
-/// MetadataBackupPolicy: the newest backup is as young as the schedule promises.
+/// MetadataBackupPolicy: the newest run made a backup. In this version it does not go stale by
+/// itself: a run that never starts is not noticed.
 pub const FRESH: &str = "Fresh";
 /// MetadataBackupPolicy, MetadataBackupRecord: everything that a restore needs is in the backup.
 /// MetadataRestore: everything that was asked for is on the volume.

@@ -33,7 +33,6 @@ use crate::{Endpoint, names, rule};
     printcolumn(name = "URL", type_ = "string", json_path = ".spec.url"),
     printcolumn(name = "Bucket", type_ = "string", json_path = ".spec.bucketName"),
     printcolumn(name = "Prefix", type_ = "string", json_path = ".spec.prefix", priority = 1),
-    printcolumn(name = "Snapshots", type_ = "integer", json_path = ".status.snapshots", priority = 1),
     printcolumn(name = "Repository", type_ = "string", json_path = ".status.repositoryId", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -195,15 +194,15 @@ pub struct BackupLocationStatus {
     #[schemars(length(max = 64))]
     pub repository_id: Option<String>,
 
-    /// Number of snapshots in the repository, those of others included.
+    /// Number of snapshots in the repository, those of others included. Not filled in this version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshots: Option<i64>,
 
-    /// Size of everything stored, bytes.
+    /// Size of everything stored, bytes. Not filled in this version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stored_bytes: Option<i64>,
 
-    /// What the last prune and check did.
+    /// What the last prune and check did. Not filled in this version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_maintenance: Option<LastMaintenance>,
 

@@ -52,8 +52,6 @@ pub const OPTION_NODE_LABEL: &str = "master-node-label-name";
     printcolumn(name = "Last Success", type_ = "date", json_path = ".status.lastSuccessfulTime"),
     printcolumn(name = "Records", type_ = "integer", json_path = ".status.records"),
     printcolumn(name = "Destination", type_ = "string", json_path = ".spec.destination", priority = 1),
-    // Not of type date: kubectl prints a time that is still to come as <invalid>.
-    printcolumn(name = "Next", type_ = "string", json_path = ".status.nextScheduleTime", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -313,15 +311,16 @@ pub struct MetadataBackupPolicyStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_successful_time: Option<Time>,
 
-    /// When a backup was last proven.
+    /// When a backup was last proven. Not filled in this version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_proven_time: Option<Time>,
 
-    /// When the next backup is due.
+    /// When the next backup is due. Not filled in this version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_schedule_time: Option<Time>,
 
-    /// The history that the newest backup belongs to, 16 hexadecimal digits.
+    /// The accepted history, 16 hexadecimal digits. Whether the newest backup belongs to it is
+    /// what `LineageAccepted` says.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub lineage: Option<String>,

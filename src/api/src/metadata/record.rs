@@ -27,7 +27,6 @@ use crate::rule;
     printcolumn(name = "Policy", type_ = "string", json_path = ".spec.policy"),
     printcolumn(name = "Time", type_ = "string", json_path = ".status.time"),
     printcolumn(name = "Revision", type_ = "integer", json_path = ".status.etcd.revision"),
-    printcolumn(name = "Objects", type_ = "integer", json_path = ".status.objects.count", priority = 1),
     printcolumn(name = "Size", type_ = "integer", json_path = ".status.sizeBytes"),
     printcolumn(name = "Added", type_ = "integer", json_path = ".status.addedBytes"),
     printcolumn(name = "Proof", type_ = "string", json_path = ".status.proof"),
@@ -107,7 +106,7 @@ pub struct MetadataBackupRecordStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub etcd: Option<RecordEtcd>,
 
-    /// Kubernetes objects in the snapshot.
+    /// Kubernetes objects in the snapshot. Not filled in this version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub objects: Option<RecordObjects>,
 
@@ -128,15 +127,15 @@ pub struct MetadataBackupRecordStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proof: Option<Proof>,
 
-    /// When `proof` was last established.
+    /// When `proof` was last established. Not filled in this version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proven_time: Option<Time>,
 
-    /// How long the drill's restore took, seconds.
+    /// How long the drill's restore took, seconds. Not filled in this version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restore_seconds: Option<i64>,
 
-    /// What retention says of it.
+    /// What retention says of it. Not filled in this version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention: Option<RecordRetention>,
 
@@ -178,7 +177,7 @@ pub struct RecordEtcd {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub raft_term: Option<i64>,
 
-    /// Number of keys.
+    /// Number of keys. Not filled in this version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys: Option<i64>,
 

@@ -94,11 +94,11 @@ pub struct MetadataRestoreStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// How much is restored so far, bytes.
+    /// How much is restored so far, bytes. Not filled in this version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_done: Option<i64>,
 
-    /// How much there is to restore, bytes.
+    /// How much there is to restore, bytes. Not filled in this version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_total: Option<i64>,
 
