@@ -13,6 +13,8 @@ use model::{
 };
 use serde::de::DeserializeOwned;
 
+use crate::backup::history::Owner;
+
 /// The deadline of a Job that sets none.
 const DEADLINE: Duration = Duration::from_hours(1);
 /// Share of the deadline that the agent takes for its work; the rest is for ending well.
@@ -63,10 +65,26 @@ pub struct ForgetConfig {
     pub place: Place,
     /// The repository that must be there.
     pub pinned: SnapshotId,
+    /// uid of the namespace `kube-system`.
+    pub cluster_uid: String,
     /// `<namespace>/<name>` of the policy whose backups go.
     pub policy: String,
     /// What goes and what stays.
     pub list: ForgetList,
+}
+
+impl BackupConfig {
+    /// Whose backup is made.
+    pub fn owner(&self) -> Owner<'_> {
+        Owner { policy: &self.policy, cluster: &self.cluster_uid }
+    }
+}
+
+impl ForgetConfig {
+    /// Whose backups go.
+    pub fn owner(&self) -> Owner<'_> {
+        Owner { policy: &self.policy, cluster: &self.cluster_uid }
+    }
 }
 
 /// Where a repository is and where what opens it is mounted.
@@ -175,6 +193,7 @@ impl Environment {
         Ok(ForgetConfig {
             place: self.place(mounts)?,
             pinned: self.required_parsed(environment::REPOSITORY_ID)?,
+            cluster_uid: self.required(environment::CLUSTER_UID)?,
             policy: self.policy()?,
             list: self.json(environment::FORGET)?.ok_or_else(|| missing(environment::FORGET))?,
         })

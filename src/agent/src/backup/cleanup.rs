@@ -46,7 +46,7 @@ fn seconds_of(backup: &BackupId, listing: &Listing) -> Vec<SnapshotId> {
 pub async fn forget_unfinished(session: &Session) {
     let Ok(then) = session.run.now().checked_sub(ABANDONED) else { return };
     let forgetting = async |restic: Restic| {
-        let unfinished = unfinished(&restic.listing().await?, &session.config, then);
+        let unfinished = unfinished(&restic.listing().await?, session.config.owner(), then);
         restic.forget(&unfinished).await.map(|()| unfinished.len())
     };
     bounded(&session.repository.finisher, forgetting, "left unfinished by a run before").await;

@@ -4,12 +4,27 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use model::{
     BackupId, SnapshotId,
-    lineage::{Head, Position},
+    environment::Pair,
+    lineage::Head,
     tags::{Common, Second, Tags},
 };
 use repository::{Listing, Snapshot};
 
-use crate::config::BackupConfig;
+/// Whose backups are looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner<'a> {
+    /// `<namespace>/<name>` of the policy.
+    pub policy: &'a str,
+    /// uid of the namespace `kube-system`.
+    pub cluster: &'a str,
+}
+
+impl Owner<'_> {
+    /// Whether a snapshot with these tags is theirs.
+    pub fn has(self, common: &Common) -> bool {
+        common.policy == self.policy && common.cluster == self.cluster
+    }
+}
 
 /// What one policy stored for one cluster.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -20,6 +35,8 @@ pub struct History {
 
 #[derive(Debug, PartialEq, Eq)]
 struct Found {
+    id: SnapshotId,
+    time: Timestamp,
     backup: BackupId,
     lineage: BackupId,
     second: Second,
@@ -29,11 +46,12 @@ impl History {
     /// Picks out what this policy stored for this cluster.
     ///
     /// One damaged snapshot among the old ones is no reason to make no new backup.
-    pub fn read(listing: &Listing, config: &BackupConfig) -> Self {
+    pub fn read(snapshots: &[Snapshot], owner: Owner<'_>) -> Self {
         let mut history = Self::default();
-        for snapshot in &listing.snapshots {
-            let Some(tags) = Tags::parse(&snapshot.tags) else { continue };
-            if is_of(&tags.common, config) {
+        for snapshot in snapshots {
+            if let Some(tags) = Tags::parse(&snapshot.tags)
+                && owner.has(&tags.common)
+            {
                 history.add(snapshot, tags);
             }
         }
@@ -41,30 +59,46 @@ impl History {
     }
 
     fn add(&mut self, snapshot: &Snapshot, tags: Tags) {
-        let Tags { common, second } = tags;
-        let Some(second) = second else {
-            self.firsts.insert(snapshot.id.clone(), common.backup);
-            return;
-        };
-        self.seconds.push(Found { backup: common.backup, lineage: common.lineage, second });
+        let (id, time) = (snapshot.id.clone(), snapshot.time);
+        let Tags { common: Common { backup, lineage, .. }, second } = tags;
+        match second {
+            None => _ = self.firsts.insert(id, backup),
+            Some(second) => self.seconds.push(Found { id, time, backup, lineage, second }),
+        }
     }
 
     /// The newest whole backup of each lineage.
     pub fn heads(&self) -> Vec<Head> {
-        let mut newest: BTreeMap<&BackupId, &Position> = BTreeMap::new();
-        for found in self.seconds.iter().filter(|found| self.is_whole(found)) {
-            let position = &found.second.position;
-            let head = newest.entry(&found.lineage).or_insert(position);
-            // Within a lineage the raft index never falls, whatever the clocks say.
-            if position.raft_index > head.raft_index {
-                *head = position;
+        let head =
+            |found: &Found| Head { lineage: found.lineage.clone(), position: found.second.position.clone() };
+        self.newest(|_| true).into_iter().map(head).collect()
+    }
+
+    /// The backups that must stay whatever a list says: the newest one, the newest one of
+    /// each lineage that was still written to after `since`, and the same of those that
+    /// lack nothing.
+    pub fn indispensable(&self, since: Timestamp) -> Vec<Pair> {
+        let all = self.newest(|_| true);
+        let complete = self.newest(|found| found.second.incomplete.is_none());
+        let of = |heads: Vec<&Found>| -> Vec<Pair> {
+            let newest = heads.iter().map(|head| head.time).max();
+            let spared = heads.iter().filter(|head| head.time >= since || Some(head.time) == newest);
+            spared.map(|head| Pair { etcd: head.second.of.clone(), files: head.id.clone() }).collect()
+        };
+        [of(all), of(complete)].concat()
+    }
+
+    fn newest(&self, counts: impl Fn(&Found) -> bool) -> Vec<&Found> {
+        let mut newest: BTreeMap<&BackupId, &Found> = BTreeMap::new();
+        // Within a lineage the raft index never falls, whatever the clocks say.
+        let age = |found: &Found| (found.second.position.raft_index, found.time);
+        for found in self.seconds.iter().filter(|found| self.is_whole(found) && counts(found)) {
+            let head = newest.entry(&found.lineage).or_insert(found);
+            if age(found) > age(head) {
+                *head = found;
             }
         }
-        let head = |(lineage, position): (&BackupId, &Position)| Head {
-            lineage: lineage.clone(),
-            position: position.clone(),
-        };
-        newest.into_iter().map(head).collect()
+        newest.into_values().collect()
     }
 
     fn is_whole(&self, found: &Found) -> bool {
@@ -79,16 +113,14 @@ impl History {
 /// Spared is a first for which anything else in the repository may be the
 /// second: a damaged snapshot, one whose tags only another version reads, or
 /// one that names the first by the id that it had before `restic tag`.
-pub fn unfinished(listing: &Listing, config: &BackupConfig, then: Timestamp) -> Vec<SnapshotId> {
+pub fn unfinished(listing: &Listing, owner: Owner<'_>, then: Timestamp) -> Vec<SnapshotId> {
     if !listing.unreadable.is_empty() {
         return Vec::new();
     }
     let is_unfinished = |snapshot: &&Snapshot| {
         snapshot.time < then
             && Tags::parse(&snapshot.tags).is_some_and(|Tags { common, second }| {
-                second.is_none()
-                    && is_of(&common, config)
-                    && !has_companion(listing, snapshot, &common.backup)
+                second.is_none() && owner.has(&common) && !has_companion(listing, snapshot, &common.backup)
             })
     };
     listing.snapshots.iter().filter(is_unfinished).map(|snapshot| snapshot.id.clone()).collect()
@@ -101,17 +133,15 @@ fn has_companion(listing: &Listing, first: &Snapshot, backup: &BackupId) -> bool
     others.any(|other| other.tags.iter().any(|tag| companions.contains(tag)))
 }
 
-fn is_of(common: &Common, config: &BackupConfig) -> bool {
-    common.policy == config.policy && common.cluster == config.cluster_uid
-}
-
 #[cfg(test)]
 pub(super) mod tests {
-    use model::tags::Common;
+    use model::{Reason, lineage::Position};
     use rstest::rstest;
 
     use super::*;
-    use crate::backup::source::tests::config;
+
+    const POLICY: &str = "kubedr-system/test-backup";
+    const OWNER: Owner<'static> = Owner { policy: POLICY, cluster: "uid" };
 
     fn id(name: &str) -> SnapshotId {
         name.repeat(32).parse().expect("an id")
@@ -136,8 +166,8 @@ pub(super) mod tests {
         fn tags(&self, second: Option<Second>) -> Vec<String> {
             let common = Common {
                 backup: short(self.name),
-                cluster: config().cluster_uid,
-                policy: config().policy,
+                cluster: "uid".to_owned(),
+                policy: POLICY.to_owned(),
                 lineage: short(self.lineage),
             };
             Tags { common, second }.render()
@@ -160,19 +190,31 @@ pub(super) mod tests {
         }
 
         fn second(&self) -> Snapshot {
+            self.lacking(None)
+        }
+
+        fn incomplete(&self) -> Vec<Snapshot> {
+            vec![self.first(), self.lacking(Some(Reason::NoQuorum))]
+        }
+
+        fn lacking(&self, what: Option<Reason>) -> Snapshot {
             let position = Position {
                 cluster_id: "c".to_owned(),
                 revision: 7,
                 raft_index: self.raft_index,
                 raft_term: 2,
             };
-            let second = Second::new(id(&format!("1{}", self.name)), &position, None);
+            let second = Second::new(id(&format!("1{}", self.name)), &position, what);
             self.snapshot(id(&format!("2{}", self.name)), Some(second))
         }
 
         fn both(&self) -> Vec<Snapshot> {
             vec![self.first(), self.second()]
         }
+    }
+
+    fn pair(name: char) -> Pair {
+        Pair { etcd: id(&format!("1{name}")), files: id(&format!("2{name}")) }
     }
 
     /// Both snapshots of the backup of this name.
@@ -186,7 +228,7 @@ pub(super) mod tests {
     }
 
     fn heads(listing: &[Snapshot]) -> Vec<(BackupId, u64)> {
-        let heads = History::read(&whole(listing), &config()).heads();
+        let heads = History::read(listing, OWNER).heads();
         heads.into_iter().map(|head| (head.lineage, head.position.raft_index)).collect()
     }
 
@@ -231,6 +273,34 @@ pub(super) mod tests {
         assert_eq!(heads(&listing), [(short('a'), 10)]);
     }
 
+    #[rstest]
+    #[case::newest_of_all(
+        [made('1', 'a', 10).both(), made('2', 'a', 20).both()].concat(),
+        vec![pair('2')]
+    )]
+    #[case::old_lineages_may_go(
+        [made('1', 'a', 10).both(), made('2', 'b', 20).both()].concat(),
+        vec![pair('2')]
+    )]
+    #[case::young_lineages_may_not(
+        [made('1', 'a', 60).both(), made('2', 'b', 70).both()].concat(),
+        vec![pair('1'), pair('2')]
+    )]
+    #[case::the_newest_complete_one_before_an_incomplete_one(
+        [made('1', 'a', 10).both(), made('2', 'a', 20).both(), made('3', 'a', 30).incomplete()].concat(),
+        vec![pair('2'), pair('3')]
+    )]
+    #[case::half_a_backup_is_none(
+        [made('1', 'a', 10).both(), vec![made('2', 'a', 20).second()]].concat(),
+        vec![pair('1')]
+    )]
+    fn what_no_list_may_remove(#[case] listing: Vec<Snapshot>, #[case] expected: Vec<Pair>) {
+        let mut pairs = History::read(&listing, OWNER).indispensable(then());
+        pairs.sort_by(|one, other| one.etcd.cmp(&other.etcd));
+        pairs.dedup();
+        assert_eq!(pairs, expected);
+    }
+
     fn then() -> Timestamp {
         Timestamp::from_second(50).expect("a time")
     }
@@ -238,7 +308,7 @@ pub(super) mod tests {
     #[test]
     fn nothing_is_unfinished_while_a_second_may_be_there_unread() {
         let listing = Listing { unreadable: vec!["0f".to_owned()], ..whole(&[made('1', 'a', 10).first()]) };
-        assert_eq!(unfinished(&listing, &config(), then()), []);
+        assert_eq!(unfinished(&listing, OWNER, then()), []);
     }
 
     /// The same snapshot after `restic tag`, or from a version that tags otherwise.
@@ -277,6 +347,6 @@ pub(super) mod tests {
         vec![]
     )]
     fn unfinished_backups_are_found(#[case] listing: Vec<Snapshot>, #[case] expected: Vec<SnapshotId>) {
-        assert_eq!(unfinished(&whole(&listing), &config(), then()), expected);
+        assert_eq!(unfinished(&whole(&listing), OWNER, then()), expected);
     }
 }

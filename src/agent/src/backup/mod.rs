@@ -8,7 +8,7 @@
 mod capture_files;
 mod capture_stream;
 mod cleanup;
-mod history;
+pub mod history;
 mod identity;
 mod source;
 
@@ -57,7 +57,7 @@ pub async fn backup(config: BackupConfig, run: Run) -> Outcome<Backup> {
     let restic_version = repository.restic.version().await?;
     let opened = repository.open_pinned(&config.pinned, &run).await?;
     let source = run.unless_stopped(source::choose(&config, &run)).await?;
-    let history = History::read(&repository.restic.listing().await?, &config);
+    let history = History::read(&repository.restic.listing().await?.snapshots, config.owner());
     let identity = Identity::new(&history, &config, &source)?;
     let session = Session { config, run, repository, opened, source, identity, restic_version };
     let outcome = session.store().await;
