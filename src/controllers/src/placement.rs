@@ -91,21 +91,23 @@ impl Place {
         })
     }
 
-    /// `tolerations` of the pod: of the taints that keep others off such nodes, and of no other.
+    /// `tolerations` of the pod: of everything that keeps new pods off a node, since a cordoned
+    /// or pressed one has etcd all the same; but what drives running pods away is tolerated only
+    /// where it marks such nodes.
     pub fn tolerations(&self) -> Option<Vec<Toleration>> {
         let mut keys: Vec<&str> = CONTROL_PLANE.into_iter().chain([ETCD]).collect();
         keys.extend(
             self.labels.iter().map(String::as_str).filter(|label| !keys.contains(label)).collect::<Vec<_>>(),
         );
-        let both = |key: &str| {
-            ["NoSchedule", "NoExecute"].map(|effect| Toleration {
-                key: Some(key.to_owned()),
-                operator: Some("Exists".to_owned()),
-                effect: Some(effect.to_owned()),
-                ..Toleration::default()
-            })
+        let exists = |key: Option<&str>, effect: &str| Toleration {
+            key: key.map(str::to_owned),
+            operator: Some("Exists".to_owned()),
+            effect: Some(effect.to_owned()),
+            ..Toleration::default()
         };
-        (!self.labels.is_empty()).then(|| keys.into_iter().flat_map(both).collect())
+        let driving = keys.into_iter().map(|key| exists(Some(key), "NoExecute"));
+        let all = std::iter::once(exists(None, "NoSchedule")).chain(driving);
+        (!self.labels.is_empty()).then(|| all.collect())
     }
 }
 
@@ -147,6 +149,24 @@ mod tests {
         let place = Place::beside_etcd(&nodes(&[ETCD]), None).expect("there is one");
         let place = place.reaching(servers.iter().copied());
         assert_eq!((place.host_network, place.dns_policy()), (host, dns));
+    }
+
+    #[test]
+    fn a_cordoned_node_is_backed_up_and_one_that_is_being_emptied_is_left() {
+        let place = Place::beside_etcd(&nodes(&["mine"]), Some("mine")).expect("there is one");
+        let tolerated = place.tolerations().expect("some");
+        let of = |effect: &str| -> Vec<Option<&str>> {
+            let is_it = |one: &&Toleration| one.effect.as_deref() == Some(effect);
+            tolerated.iter().filter(is_it).map(|one| one.key.as_deref()).collect()
+        };
+        assert_eq!(
+            of("NoSchedule"),
+            [None],
+            "every such taint, for instance node.kubernetes.io/unschedulable"
+        );
+        let marks = [CONTROL_PLANE[0], CONTROL_PLANE[1], ETCD, "mine"];
+        assert_eq!(of("NoExecute"), marks.map(Some));
+        assert!(tolerated.iter().all(|one| one.operator.as_deref() == Some("Exists")));
     }
 
     #[test]

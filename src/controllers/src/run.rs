@@ -22,6 +22,8 @@ use crate::ownership::pods_of;
 
 /// A pod that has not begun after this long is worth a word: 60 s is what is promised.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(15);
+/// Kubernetes' word for a Job that ran out of time.
+const DEADLINE: &str = "DeadlineExceeded";
 /// How soon to look again at a Job whose pod has not begun.
 pub const NEXT_LOOK: Duration = Duration::from_secs(16);
 
@@ -58,7 +60,8 @@ pub struct Ended<Success> {
 /// Judges a Job of the agent's `verb`.
 ///
 /// Only pods that the Job controls count, and of a success only the result of a pod
-/// that ended well. `troubles` are mounts that fail, by the pods' UIDs.
+/// that ended well. `troubles` are mounts that fail, by the pods' UIDs, and pods that cannot
+/// be made, by the Jobs'.
 pub fn judge<Success>(
     verb: &str,
     job: &Job,
@@ -75,7 +78,10 @@ where
         Some((pod.name_any(), success))
     });
     let Some((at, condition)) = finish(job) else {
-        return pods.last().map_or(Run::UnderWay { begun: false }, |pod| unfinished(pod, troubles, now));
+        return match pods.last() {
+            Some(pod) => unfinished(pod, troubles, now),
+            None => podless(job, troubles, now),
+        };
     };
     let last = pods.last().map_or_else(|| job.name_any(), |pod| pod.name_any());
     let (pod, outcome) = match success {
@@ -96,6 +102,11 @@ pub fn started(job: &Job) -> Timestamp {
 pub fn hangs_in_creation(pod: &Pod, now: Timestamp) -> bool {
     let waits = waiting(pod).and_then(|waiting| waiting.reason.as_deref()) == Some("ContainerCreating");
     phase(pod) == "Pending" && waits && is_overdue(pod, now)
+}
+
+/// Whether a Job should have a pod by now and has none, so that only its events can say why.
+pub fn lacks_a_pod(job: &Job, pods: &[Pod], now: Timestamp) -> bool {
+    finish(job).is_none() && pods_of(job, pods).is_empty() && is_overdue(job, now)
 }
 
 /// When and how a Job ended, if it did.
@@ -129,8 +140,22 @@ fn unfinished<Success>(pod: &Pod, troubles: &[(String, String)], now: Timestamp)
     stuck.map_or(Run::UnderWay { begun: false }, Run::Stuck)
 }
 
-fn is_overdue(pod: &Pod, now: Timestamp) -> bool {
-    pod.creation_timestamp().is_none_or(|Time(time)| now.duration_since(time) >= PATIENCE)
+/// A Job without pods: either it was never given one, or its pod was taken away and the next one
+/// comes in a moment. Only a refusal tells the one from the other.
+fn podless<Success>(job: &Job, troubles: &[(String, String)], now: Timestamp) -> Run<Success> {
+    let is_taken_up = job.status.as_ref().is_some_and(|status| status.start_time.is_some());
+    let refused = troubles.iter().find(|(uid, _)| Some(uid) == job.meta().uid.as_ref());
+    let why = match refused {
+        _ if !is_overdue(job, now) => return Run::UnderWay { begun: false },
+        Some((_, message)) => message.as_str(),
+        None if is_taken_up => return Run::UnderWay { begun: false },
+        None => "the controller-manager does not take up the Job",
+    };
+    Run::Stuck(Failure::new(Reason::Unschedulable, format!("Job {} gets no pod: {why}", job.name_any())))
+}
+
+fn is_overdue(object: &impl Resource, now: Timestamp) -> bool {
+    object.meta().creation_timestamp.as_ref().is_none_or(|Time(time)| now.duration_since(*time) >= PATIENCE)
 }
 
 fn unscheduled(pod: &Pod) -> Option<Failure> {
@@ -164,49 +189,54 @@ fn not_mounted(message: &str) -> Failure {
     Failure::new(if is_absent { Reason::HostPathMissing } else { Reason::MountFailed }, message)
 }
 
-/// Why a Job failed: what its newest pod said, else what Kubernetes says of it.
+/// Why a Job failed: what its newest pod said or what befell it, else the same of the one before,
+/// else what Kubernetes says of it.
 fn failure<Success>(verb: &str, pods: &[&Pod], end: &JobEnd) -> Failure
 where
     Success: for<'a> Deserialize<'a>,
 {
-    let said = pods.iter().rev().find_map(|pod| match parse::<Success>(verb, message(pod)) {
+    let said = |pod: &Pod| match parse::<Success>(verb, message(pod)) {
         Err(failure) if failure.reason != Reason::NoResult => Some(failure),
         // A success of a pod that did not end well: not to be believed.
         _ => None,
-    });
-    said.unwrap_or_else(|| wordless(pods, end))
+    };
+    // Of a Job that ran out of time the newest pod is gone, so an older one's fate is not its end.
+    let fate = |pod: &Pod| if end.reason == DEADLINE { None } else { taken(pod) };
+    let newest_first = pods.iter().rev();
+    newest_first
+        .clone()
+        .find_map(|pod| said(pod).or_else(|| fate(pod)))
+        .unwrap_or_else(|| wordless(pods, end))
 }
 
 fn wordless(pods: &[&Pod], end: &JobEnd) -> Failure {
-    if end.reason == "DeadlineExceeded" {
+    if end.reason == DEADLINE {
         return Failure::new(Reason::DeadlineExceeded, said_or(&end.message, "the Job took too long"));
     }
     let Some(pod) = pods.last() else {
         return Failure::new(Reason::NoResult, format!("the Job's pods are gone. {}", end.message));
     };
-    let status = pod.status.as_ref();
-    let word = status.and_then(|status| status.reason.as_deref()).unwrap_or_default();
-    let text = status.and_then(|status| status.message.as_deref()).unwrap_or_default();
-    if word == "Evicted" {
-        return Failure::new(Reason::Evicted, said_or(text, "the node evicted the pod"));
+    let before = || format!("pod {} ended before its container began. {}", pod.name_any(), text(pod));
+    terminated(pod).map_or_else(|| Failure::new(Reason::Killed, before()), |ended| by_exit(pod, ended))
+}
+
+/// What befell a pod that could not say so itself.
+fn taken(pod: &Pod) -> Option<Failure> {
+    if pod.status.as_ref()?.reason.as_deref() == Some("Evicted") {
+        return Some(Failure::new(Reason::Evicted, said_or(text(pod), "the node evicted the pod")));
     }
-    terminated(pod).map_or_else(
-        || {
-            Failure::new(
-                Reason::Killed,
-                format!("pod {} ended before its container began. {text}", pod.name_any()),
-            )
-        },
-        |ended| by_exit(pod, ended),
-    )
+    let message = || format!("pod {} was killed at its memory limit", pod.name_any());
+    let is_too_big = terminated(pod)?.reason.as_deref() == Some("OOMKilled");
+    is_too_big.then(|| Failure::new(Reason::OutOfMemory, message()))
+}
+
+fn text(pod: &Pod) -> &str {
+    pod.status.as_ref().and_then(|status| status.message.as_deref()).unwrap_or_default()
 }
 
 fn by_exit(pod: &Pod, ended: &ContainerStateTerminated) -> Failure {
     let (name, code) = (pod.name_any(), ended.exit_code);
     match (ended.reason.as_deref(), code) {
-        (Some("OOMKilled"), _) => {
-            Failure::new(Reason::OutOfMemory, format!("pod {name} was killed at its memory limit"))
-        }
         (_, 130 | 137 | 143) => {
             Failure::new(Reason::Killed, format!("pod {name} was ended from outside (exit code {code})"))
         }

@@ -121,6 +121,82 @@ fn one_job_is_one_run_however_many_pods_it_took() {
     assert_eq!((pod.as_str(), made.repository_id.as_str()), ("j-pod", id('a').as_str()));
 }
 
+/// Two pods of a failed Job, each with its status; the second is the newer one.
+fn two(statuses: &[Value; 2]) -> (Job, Vec<Pod>) {
+    let job = ended("Failed");
+    let mut pods: Vec<Pod> = statuses.iter().map(|status| pod(&job, status)).collect();
+    pods[0].metadata.creation_timestamp = Some(Time(at("2030-01-01T11:58:00Z")));
+    (job, pods)
+}
+
+fn said(reason: Reason) -> Value {
+    let state = json!({ "terminated": { "exitCode": 75, "message": failure("init", reason) } });
+    json!({ "phase": "Failed", "containerStatuses": [container(&state)] })
+}
+
+fn out_of_memory() -> Value {
+    let state = json!({ "terminated": { "exitCode": 137, "reason": "OOMKilled" } });
+    json!({ "phase": "Failed", "containerStatuses": [container(&state)] })
+}
+
+fn wordless_pod() -> Value {
+    let state = json!({ "terminated": { "exitCode": 1 } });
+    json!({ "phase": "Failed", "containerStatuses": [container(&state)] })
+}
+
+#[rstest]
+#[case::the_newest_word([said(Reason::AccessDenied), said(Reason::Throttled)], "Throttled")]
+#[case::the_newest_pods_memory([said(Reason::AccessDenied), out_of_memory()], "OutOfMemory")]
+#[case::the_newest_pods_eviction([said(Reason::AccessDenied), json!({ "phase": "Failed", "reason": "Evicted" })], "Evicted")]
+#[case::the_newest_word_after_a_pods_memory([out_of_memory(), said(Reason::Throttled)], "Throttled")]
+#[case::an_older_word_where_the_newest_pod_has_none([said(Reason::AccessDenied), wordless_pod()], "AccessDenied")]
+fn a_job_fails_for(#[case] statuses: [Value; 2], #[case] expected: &str) {
+    let (job, pods) = two(&statuses);
+    assert_eq!(reason(&judged(&job, &pods, &[])), expected);
+}
+
+#[test]
+fn a_job_that_took_too_long_did_not_end_by_what_befell_an_older_pod() {
+    let (mut job, mut pods) = two(&[out_of_memory(), wordless_pod()]);
+    pods.pop();
+    let conditions = job.status.as_mut().and_then(|status| status.conditions.as_mut()).expect("conditions");
+    conditions[0].reason = Some("DeadlineExceeded".to_owned());
+    assert_eq!(reason(&judged(&job, &pods, &[])), "DeadlineExceeded");
+}
+
+/// A Job of a minute that has no pod.
+fn podless_job(is_taken_up: bool) -> Job {
+    let mut job = job("j", "ConfigMap", &owner(), None);
+    job.status.as_mut().expect("a status").start_time = is_taken_up.then(|| Time(at("2030-01-01T11:59:00Z")));
+    job
+}
+
+#[rstest]
+#[case::is_refused_one(podless_job(true), Some("exceeded quota"), "Unschedulable")]
+#[case::is_being_given_another_one(podless_job(true), None, "under way")]
+#[case::is_taken_up_by_nobody(podless_job(false), None, "Unschedulable")]
+fn a_job_of_a_minute_without_a_pod_that(
+    #[case] job: Job,
+    #[case] message: Option<&str>,
+    #[case] expected: &str,
+) {
+    let troubles: Vec<_> = message.map(|text| ("j-uid".to_owned(), text.to_owned())).into_iter().collect();
+    assert!(lacks_a_pod(&job, &[], at(NOW)));
+    let run = judged(&job, &[], &troubles);
+    assert_eq!(reason(&run), expected);
+    let Run::Stuck(failure) = run else { return };
+    assert!(failure.message.contains(message.unwrap_or("controller-manager")), "{}", failure.message);
+    let early = judge::<Initialization>("init", &job, (&[], &troubles), at("2030-01-01T11:59:10Z"));
+    assert_eq!(early, Run::UnderWay { begun: false });
+}
+
+#[test]
+fn a_job_that_has_its_pod_or_ended_lacks_none() {
+    let job = podless_job(true);
+    assert!(!lacks_a_pod(&job, &[pod(&job, &json!({ "phase": "Pending" }))], at(NOW)));
+    assert!(!lacks_a_pod(&ended("Failed"), &[], at(NOW)));
+}
+
 #[test]
 fn a_job_that_took_too_long_says_so_when_its_pods_are_gone() {
     let mut job = ended("Failed");
