@@ -12,7 +12,7 @@ use k8s_openapi::{
             PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyOnPodConditionsPattern,
             PodFailurePolicyRule,
         },
-        core::v1::{EnvVar, HostPathVolumeSource, Volume, VolumeMount},
+        core::v1::{EnvVar, HostPathVolumeSource, PodSpec, Volume, VolumeMount},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -84,6 +84,24 @@ pub fn suspended(stored: &CronJob) -> CronJob {
         spec,
         status: None,
     }
+}
+
+/// Whether a CronJob was made by upstream's operator: applying ours would leave its container
+/// beside ours. Other containers are no sign of it, since admission may inject some.
+pub fn is_upstreams(policy: &MetadataBackupPolicy, cronjob: &CronJob) -> bool {
+    let upstreams = format!("{}-kcx-backup", policy.name_any());
+    let containers = pod_of(cronjob).map(|pod| pod.containers.as_slice()).unwrap_or_default();
+    containers.iter().any(|container| container.name == upstreams)
+}
+
+/// The paths of the node that a CronJob's pods are shown.
+pub fn host_paths(cronjob: &CronJob) -> impl Iterator<Item = &str> {
+    let volumes = pod_of(cronjob).and_then(|pod| pod.volumes.as_deref()).unwrap_or_default();
+    volumes.iter().filter_map(|volume| Some(volume.host_path.as_ref()?.path.as_str()))
+}
+
+fn pod_of(cronjob: &CronJob) -> Option<&PodSpec> {
+    cronjob.spec.as_ref()?.job_template.spec.as_ref()?.template.spec.as_ref()
 }
 
 /// Where the policy's backups run; none where no node carries a label that says that etcd is there.
@@ -235,9 +253,8 @@ pub fn forget_job(
 ) -> Job {
     let labels = forget_labels(policy, location);
     let place = Place::by_default(nodes).reaching([location.spec.url.as_str()]);
-    let told = serde_json::to_string(list).expect("ids serialise");
     let mut environment = of_policy(policy);
-    environment.push(variable(environment::FORGET, told));
+    environment.push(variable(environment::FORGET, told(list)));
     let pod = AgentPod {
         settings,
         work: Work::Forget,
@@ -266,15 +283,19 @@ pub fn forget_job(
     }
 }
 
-/// Name of the Job that forgets these backups of this policy.
+/// Name of the Job that forgets these backups of this policy while those stay: another list
+/// is another Job, or the survivors of an older one would be looked for.
 pub fn forget_job_name(
     policy: &MetadataBackupPolicy,
     location: &BackupLocation,
     list: &ForgetList,
 ) -> String {
-    let ids: Vec<&str> = list.go.iter().map(|pair| pair.etcd.as_str()).collect();
-    let what = format!("{} {}", policy.uid().unwrap_or_default(), ids.join(" "));
+    let what = format!("{} {}", policy.uid().unwrap_or_default(), told(list));
     names::location_job(&location.name_any(), Work::Forget, &what)
+}
+
+fn told(list: &ForgetList) -> String {
+    serde_json::to_string(list).expect("ids serialise")
 }
 
 fn forget_labels(policy: &MetadataBackupPolicy, location: &BackupLocation) -> BTreeMap<String, String> {

@@ -3,10 +3,7 @@ use std::time::Duration;
 
 use api::{BackupLocation, conditions::READY, names::annotation};
 use jiff::SignedDuration;
-use k8s_openapi::api::{
-    batch::v1::{CronJob, Job},
-    core::v1::PodSpec,
-};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use kube::ResourceExt;
 use model::{Reason, result::Failure};
 use runtime::{
@@ -22,7 +19,7 @@ use super::{
     retention::{self, Retained},
     status,
 };
-use crate::{agent_pod::CONTAINER, marks, metadata::refusal, ownership::controls, placement::Place, run};
+use crate::{marks, metadata::refusal, ownership::controls, placement::Place, run};
 
 /// How often to look without being woken: nodes are not watched, there are too many changes.
 const NOW_AND_THEN: Duration = Duration::from_mins(5);
@@ -117,16 +114,11 @@ fn halt(world: &World) -> Option<Halt<'_>> {
         return Some(Halt { cronjob, why: "no backup starts while spec.suspend is true" });
     }
     let why = "the CronJob mounts a host path that is not allowed any more";
-    host_paths(cronjob).any(|path| is_forbidden(world, path)).then_some(Halt { cronjob, why })
+    build::host_paths(cronjob).any(|path| is_forbidden(world, path)).then_some(Halt { cronjob, why })
 }
 
 fn is_suspended(cronjob: &CronJob) -> bool {
     cronjob.spec.as_ref().is_some_and(|spec| spec.suspend == Some(true))
-}
-
-fn host_paths(cronjob: &CronJob) -> impl Iterator<Item = &str> {
-    let volumes = pod_of(cronjob).and_then(|pod| pod.volumes.as_deref()).unwrap_or_default();
-    volumes.iter().filter_map(|volume| Some(volume.host_path.as_ref()?.path.as_str()))
 }
 
 /// Whether the policy could not ask for this path now.
@@ -142,7 +134,8 @@ fn proceed(world: &World, history: &History, way: &Way) -> Plan {
     let built = build::cronjob(&world.policy, way.location, &way.place, &world.settings);
     let retained = retention::decide(world, way.location);
     let mut plan = report(world, history, (ready(world, history, way.location), retained));
-    if let Some(old) = world.cronjob.as_ref().filter(|cronjob| is_upstreams(cronjob)) {
+    let upstreams = |cronjob: &&CronJob| build::is_upstreams(&world.policy, cronjob);
+    if let Some(old) = world.cronjob.as_ref().filter(upstreams) {
         plan.delete.push(Target::of(old));
         plan.again = Some(SOON);
         return plan;
@@ -151,19 +144,7 @@ fn proceed(world: &World, history: &History, way: &Way) -> Plan {
     let now = run_now(world, history, built);
     plan.create.extend(now.job.map(|job| dynamic(&job)));
     plan.patch.extend(now.seen);
-    plan.again = soonest([plan.again, now.again]);
     plan
-}
-
-/// A CronJob of upstream's operator has containers of other names, which applying
-/// ours would leave beside ours.
-fn is_upstreams(cronjob: &CronJob) -> bool {
-    let containers = pod_of(cronjob).map(|pod| pod.containers.as_slice()).unwrap_or_default();
-    containers.iter().any(|container| container.name != CONTAINER)
-}
-
-fn pod_of(cronjob: &CronJob) -> Option<&PodSpec> {
-    cronjob.spec.as_ref()?.job_template.spec.as_ref()?.template.spec.as_ref()
 }
 
 fn ready(world: &World, history: &History, location: &BackupLocation) -> Verdict {
@@ -187,7 +168,6 @@ fn ready(world: &World, history: &History, location: &BackupLocation) -> Verdict
 struct RunNow {
     job: Option<Job>,
     seen: Option<MetadataPatch>,
-    again: Option<Duration>,
 }
 
 /// Answers a new tag once: with a Job that the tag names, then with a mark, since the Job
@@ -205,9 +185,10 @@ fn run_now(world: &World, history: &History, built: CronJob) -> RunNow {
     match &world.cronjob {
         // One run at a time, whoever asked for it.
         Some(stored) if !history.is_busy() => {
-            RunNow { job: Some(build::manual_job(policy, tag, (built, stored))), seen, again: None }
+            RunNow { job: Some(build::manual_job(policy, tag, (built, stored))), seen }
         }
-        _ => RunNow { again: Some(SOON), ..RunNow::default() },
+        // The watch tells when the CronJob is there, or when the run ends.
+        _ => RunNow::default(),
     }
 }
 

@@ -3,15 +3,18 @@
 //! ```text
 //! records ─▶ model::retention ─▶ goers ─▶ forget Job ─▶ record controller: records go
 //! ```
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use api::{
     BackupLocation, MetadataBackupRecord,
     conditions::{COMPLETE, RETAINED},
     names::{Work, annotation},
 };
-use jiff::Timestamp;
-use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Condition};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::{
+    api::batch::v1::Job,
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+};
 use kube::{Resource, ResourceExt};
 use model::{
     Reason,
@@ -30,6 +33,9 @@ use crate::{
     ownership::controls,
     run::{self, Ended, Run},
 };
+
+/// How long the newest good backup of a lineage stays, whatever the numbers say.
+const YOUNG: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// What retention asks for, and what it says.
 #[derive(Debug)]
@@ -59,8 +65,8 @@ impl Retained {
 ///
 /// # Guarantees
 ///
-/// The newest backup and the newest complete one stay whatever the numbers say, and
-/// nothing goes while the newest backup is of a history that nobody accepted.
+/// The newest backup, the newest complete one and that of each lineage of the last 30 days
+/// stay whatever the numbers and the nodes' clocks say, and nothing goes while the newest backup is of a history that nobody accepted.
 pub fn decide(world: &World, location: &BackupLocation) -> Retained {
     let lineage = status::lineage(world).verdict;
     if lineage.holds == Some(false) {
@@ -151,14 +157,24 @@ fn conditions(world: &World) -> &[Condition] {
 struct Known {
     pair: Pair,
     candidate: Candidate,
+    /// When the record was made, by the API server's clock; the candidate's time is a node's.
+    made: Timestamp,
+    lineage: Option<String>,
+    is_complete: bool,
+}
+
+impl Known {
+    fn is_young(&self, now: Timestamp) -> bool {
+        now.duration_since(self.candidate.time.max(self.made)) < YOUNG
+    }
 }
 
 /// What goes, if anything, and how many stay.
 fn list(world: &World, location: &BackupLocation) -> (Option<ForgetList>, usize) {
     let mut known: Vec<Known> = world.records.iter().filter_map(|record| known(record, location)).collect();
     known.sort_by_key(|known| std::cmp::Reverse(known.candidate.time));
+    spare(&mut known, world.now);
     let candidates: Vec<Candidate> = known.iter().map(|known| known.candidate.clone()).collect();
-    let candidates = spare_newest_complete(world, &known, candidates);
     let judged = world.policy.spec.retention().judge(&candidates);
     let (goers, stayers): (Vec<_>, Vec<_>) =
         known.into_iter().zip(judged).partition(|(_, judged)| *judged == Judged::Expired);
@@ -184,22 +200,36 @@ fn known(record: &MetadataBackupRecord, location: &BackupLocation) -> Option<Kno
     };
     let time = status.time.as_ref()?.0;
     let candidate = Candidate { time, held: hold.map(|why| format!("hold: {why}")) };
-    (is_here && record.meta().deletion_timestamp.is_none()).then_some(Known { pair, candidate })
+    let made = record.creation_timestamp().map_or(time, |Time(made)| made);
+    let complete = find(&status.conditions, COMPLETE);
+    let is_complete = complete.is_some_and(|complete| complete.status == "True");
+    let lineage = status.lineage.clone();
+    let known = Known { pair, candidate, made, lineage, is_complete };
+    (is_here && record.meta().deletion_timestamp.is_none()).then_some(known)
 }
 
-/// The newest backup that a restore can do with stays, even if incomplete ones follow it.
-fn spare_newest_complete(world: &World, known: &[Known], mut candidates: Vec<Candidate>) -> Vec<Candidate> {
-    let is_complete = |known: &Known| {
-        let record = world.records.iter().find(|record| {
-            let status = record.status.as_ref();
-            status.and_then(|status| status.snapshot_id_full.as_deref()) == Some(known.pair.etcd.as_str())
+/// Holds what stays whatever the numbers say: the newest backup, the newest that a restore can do
+/// with, and of each lineage of late the newest such, since a cluster that was restored by mistake
+/// must not age out what it was before.
+fn spare(known: &mut [Known], now: Timestamp) {
+    hold(known, "newest", |_| true);
+    hold(known, "newest complete", |known| known.is_complete);
+    let lineages: BTreeSet<String> = known.iter().filter_map(|known| known.lineage.clone()).collect();
+    for lineage in lineages {
+        let is_its = |known: &Known| known.lineage.as_ref() == Some(&lineage);
+        hold(known, "newest complete of its lineage", |known| {
+            known.is_complete && known.is_young(now) && is_its(known)
         });
-        let conditions = record.and_then(|record| record.status.as_ref()).map(|status| &status.conditions);
-        let complete = conditions.and_then(|conditions| find(conditions, COMPLETE));
-        complete.is_some_and(|complete| complete.status == "True")
-    };
-    if let Some(newest) = known.iter().position(is_complete) {
-        candidates[newest].held.get_or_insert_with(|| "newest complete".to_owned());
     }
-    candidates
+}
+
+/// Holds the newest of those that are meant, by either clock: a node's may be wrong.
+fn hold(known: &mut [Known], why: &str, is_meant: impl Fn(&Known) -> bool) {
+    let clocks: [fn(&Known) -> Timestamp; 2] = [|known| known.candidate.time, |known| known.made];
+    for clock in clocks {
+        let newest = known.iter_mut().filter(|known| is_meant(known)).max_by_key(|known| clock(known));
+        if let Some(newest) = newest {
+            newest.candidate.held.get_or_insert_with(|| why.to_owned());
+        }
+    }
 }

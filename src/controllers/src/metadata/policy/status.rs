@@ -232,27 +232,40 @@ pub struct Lineage {
 }
 
 /// The first history is accepted by itself; each later one by a person only.
+///
+/// First is one that has no other beside it: a policy that was made again has lost what it had
+/// accepted, but not the backups that accepting another history would remove.
 pub fn lineage(world: &World) -> Lineage {
     let told = world.policy.status.as_ref().and_then(|status| status.lineage.clone());
-    let Some(newest) = newest_lineage(world) else {
+    let known = lineages(world);
+    let Some((_, newest)) = known.iter().max() else {
         let verdict = Verdict::stored(conditions(world), LINEAGE_ACCEPTED);
         return Lineage { accepted: told, verdict };
     };
-    let allowed = world.policy.annotations().get(annotation::ACCEPT_LINEAGE) == Some(&newest);
-    let accepted = told.filter(|_| !allowed).unwrap_or_else(|| newest.clone());
-    let verdict = if accepted == newest {
+    let allowed = world.policy.annotations().get(annotation::ACCEPT_LINEAGE) == Some(newest);
+    let is_first = told.is_none() && known.iter().all(|(_, lineage)| lineage == newest);
+    let accepted = if allowed || is_first { Some(newest.clone()) } else { told };
+    let verdict = if accepted.as_ref() == Some(newest) {
         Verdict::good(Reason::Accepted, format!("the newest backup is of lineage {newest}"))
     } else {
-        let key = annotation::ACCEPT_LINEAGE;
-        let message = format!(
-            "the newest backup is of lineage {newest}, accepted is {accepted}; to accept the new one, annotate the policy with {key}: {newest}"
-        );
-        Verdict::bad(Reason::LineageChanged, message)
+        Verdict::bad(Reason::LineageChanged, not_accepted(newest, accepted.as_deref()))
     };
-    Lineage { accepted: Some(accepted), verdict }
+    Lineage { accepted, verdict }
 }
 
-fn newest_lineage(world: &World) -> Option<String> {
+fn not_accepted(newest: &str, accepted: Option<&str>) -> String {
+    let other = accepted.map_or_else(
+        || "others are there and none is accepted".to_owned(),
+        |other| format!("accepted is {other}"),
+    );
+    let key = annotation::ACCEPT_LINEAGE;
+    format!(
+        "the newest backup is of lineage {newest}, {other}; to accept the new one, annotate the policy with {key}: {newest}"
+    )
+}
+
+/// When each known backup was made and which history it belongs to.
+fn lineages(world: &World) -> Vec<(Timestamp, String)> {
     let history = History::of(world);
     let told = history.successes().filter_map(|(_, made)| match made {
         Made::Told(backup) => Some((backup.time, backup.lineage.to_string())),
@@ -262,7 +275,7 @@ fn newest_lineage(world: &World) -> Option<String> {
         let status = record.status.as_ref()?;
         Some((status.time.as_ref()?.0, status.lineage.clone()?))
     });
-    told.chain(records).max().map(|(_, lineage)| lineage)
+    told.chain(records).collect()
 }
 
 /// What changed since the stored status: a run that ended, one that cannot begin, a

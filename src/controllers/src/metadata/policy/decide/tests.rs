@@ -77,6 +77,21 @@ impl World {
         self
     }
 
+    /// With a Job of a minute that has no pod, and what its events say.
+    fn without_a_pod(mut self, trouble: Option<&str>) -> Self {
+        let job = job("run-x", "CronJob", self.cronjob.as_ref().expect("a cronjob"), None);
+        self.troubles.extend(trouble.map(|message| ("run-x-uid".to_owned(), message.to_owned())));
+        self.backups.push(job);
+        self
+    }
+
+    fn backing_up(self) -> Self {
+        let mut world = self.without_a_pod(None);
+        let job = world.backups.last().expect("a Job");
+        world.pods.push(pod(job, &json!({ "phase": "Running" })));
+        world
+    }
+
     fn on_a_missing_folder(self) -> Self {
         let mut world = self.hanging("ContainerCreating");
         world.troubles.push(("run-x-pod-uid".to_owned(), "hostPath type check failed: /x".to_owned()));
@@ -244,12 +259,23 @@ fn a_strangers_cronjob_is_not_taken_over() {
 #[test]
 fn upstreams_cronjob_makes_room() {
     let mut world = running();
-    let cronjob = world.cronjob.as_mut().expect("a cronjob");
-    let pod = cronjob.spec.as_mut().and_then(|spec| spec.job_template.spec.as_mut());
-    let pod = pod.and_then(|job| job.template.spec.as_mut()).expect("a pod");
-    pod.containers[0].name = "test-backup-kcx-backup".to_owned();
+    containers(&mut world)[0].name = "test-backup-kcx-backup".to_owned();
     let plan = decide(&world);
     assert_eq!((plan.delete[0].uid.as_str(), plan.apply.len()), ("cronjob-uid", 0));
+}
+
+#[test]
+fn a_container_that_admission_injected_makes_no_cronjob_upstreams() {
+    let mut world = running();
+    let injected = object(json!({ "name": "mesh-proxy" }));
+    containers(&mut world).push(injected);
+    assert_eq!(decide(&world).delete, []);
+}
+
+fn containers(world: &mut World) -> &mut Vec<k8s_openapi::api::core::v1::Container> {
+    let spec = world.cronjob.as_mut().and_then(|cronjob| cronjob.spec.as_mut());
+    let pod = spec.and_then(|spec| spec.job_template.spec.as_mut()?.template.spec.as_mut());
+    &mut pod.expect("a pod").containers
 }
 
 #[rstest]
@@ -258,6 +284,8 @@ fn upstreams_cronjob_makes_room() {
 #[case::newest_run_failed(running().succeeded("10:00").failed("11:00"), "False/EtcdUnreachable", "Failed")]
 #[case::image_is_missing(running().hanging("ImagePullBackOff"), "False/ImagePull", "Initializing")]
 #[case::folder_is_missing(running().on_a_missing_folder(), "False/HostPathMissing", "Initializing")]
+#[case::no_pod_can_be_made(running().without_a_pod(Some("exceeded quota")), "False/Unschedulable", "Initializing")]
+#[case::pod_is_being_replaced(running().succeeded("11:00").without_a_pod(None), "True/Fresh", "Completed")]
 #[case::next_one_hangs(running().succeeded("11:00").hanging("ImagePullBackOff"), "False/ImagePull", "Completed")]
 #[case::newest_job_was_tidied_away(without_its_newest_job(), "False/EtcdUnreachable", "Failed")]
 #[case::run_that_hung_ran_out_of_time(hung().out_of_time("11:59"), "False/HostPathMissing", "Failed")]
@@ -310,6 +338,13 @@ fn a_backup(#[case] world: World, #[case] ready: &str) {
 fn tells_once_of(#[case] world: World, #[case] expected: &[&str]) {
     let events: Vec<_> = decide(&world).events.iter().map(|event| event.reason).collect();
     assert_eq!(events, expected);
+}
+
+#[rstest]
+#[case::and_a_run_is_going_on(running().backing_up().annotated(annotation::RUN_NOW, "a"))]
+#[case::and_the_cronjob_is_just_made(new().annotated(annotation::RUN_NOW, "a"))]
+fn who_asks_to_run_now_waits_for_the_watch(#[case] world: World) {
+    assert_eq!(decide(&world).again, Some(NOW_AND_THEN));
 }
 
 #[test]
@@ -394,6 +429,27 @@ fn lineage(#[case] world: World, #[case] accepted: &str, #[case] known: char) {
     assert_eq!(told(&decide(&world), &world).lineage, Some(known.to_string().repeat(16)));
 }
 
+/// A policy that was deleted and made again, with the records of before.
+fn remade(records: impl IntoIterator<Item = MetadataBackupRecord>) -> World {
+    let mut world = running().keeping(1).records(records);
+    world.policy.status = None;
+    world
+}
+
+#[rstest]
+#[case::the_only_one(remade([record('1', 1), record('2', 2)]), "True/Accepted", Some('b'))]
+#[case::none_beside_another(remade([record('1', 1), of('c', record('2', 2))]), "False/LineageChanged", None)]
+#[case::what_a_person_names(
+    remade([record('1', 1), of('c', record('2', 2))]).annotated(annotation::ACCEPT_LINEAGE, &"c".repeat(16)),
+    "True/Accepted", Some('c')
+)]
+fn a_lost_status_accepts(#[case] world: World, #[case] accepted: &str, #[case] known: Option<char>) {
+    assert_eq!(said(&world, conditions::LINEAGE_ACCEPTED), accepted);
+    let plan = decide(&world);
+    assert_eq!(told(&plan, &world).lineage, known.map(|digit| digit.to_string().repeat(16)));
+    assert_eq!(goes(&plan).is_some(), known.is_some(), "nothing goes before");
+}
+
 fn in_another_lineage() -> World {
     let later = backed_up('2', 'c').replace("11:50:05", "11:55:05");
     running().succeeded("10:00").written().run("11:00", "Succeeded", &later)
@@ -432,6 +488,24 @@ fn elsewhere(mut record: MetadataBackupRecord) -> MetadataBackupRecord {
     record
 }
 
+fn of(lineage: char, mut record: MetadataBackupRecord) -> MetadataBackupRecord {
+    record.status.as_mut().expect("a status").lineage = Some(lineage.to_string().repeat(16));
+    record
+}
+
+/// Made on a node whose clock is years ahead.
+fn ahead(mut record: MetadataBackupRecord) -> MetadataBackupRecord {
+    record.status.as_mut().expect("a status").time = Some(object(json!("2035-01-01T00:00:00Z")));
+    record
+}
+
+/// Where the lineage of most records was accepted.
+fn accepted() -> World {
+    let mut world = running().keeping(1);
+    world.policy.status.as_mut().expect("a status").lineage = Some("b".repeat(16));
+    world
+}
+
 fn unknown(record: MetadataBackupRecord) -> MetadataBackupRecord {
     MetadataBackupRecord { status: None, ..record }
 }
@@ -445,6 +519,19 @@ fn unknown(record: MetadataBackupRecord) -> MetadataBackupRecord {
 #[case::never_the_newest_complete_one(
     running().keeping(1).records([record('1', 1), record('2', 2), incomplete(record('3', 3))]),
     Some((vec!['1'], vec!['3', '2']))
+)]
+#[case::never_the_newest_of_a_lineage_of_late(
+    accepted().records([of('c', record('1', 29)), of('c', record('2', 30)), record('3', 31)]),
+    Some((vec!['1'], vec!['3', '2']))
+)]
+#[case::the_newest_of_an_old_lineage(
+    accepted().records([of('c', record('1', 1)), record('3', 31)]), Some((vec!['1'], vec!['3']))
+)]
+#[case::never_the_newest_whatever_a_nodes_clock_says(
+    accepted().records([ahead(record('1', 1)), record('2', 2), record('3', 3)]), Some((vec!['2'], vec!['1', '3']))
+)]
+#[case::never_the_newest_complete_one_whatever_a_nodes_clock_says(
+    accepted().records([ahead(record('1', 1)), record('2', 2), incomplete(record('3', 3))]), None
 )]
 #[case::nothing_of_another_repository(running().keeping(1).records([elsewhere(record('1', 1)), record('3', 3)]), None)]
 #[case::nothing_that_is_not_known(running().keeping(1).records([unknown(record('1', 1)), record('3', 3)]), None)]
@@ -540,6 +627,14 @@ fn manual_job_manifest() {
     let of_cronjob = built(&world).spec.and_then(|spec| spec.job_template.spec);
     assert_eq!(spec, of_cronjob);
     insta::assert_yaml_snapshot!(job.metadata);
+}
+
+#[test]
+fn forget_jobs_that_are_told_something_else_have_other_names() {
+    let name = |world: World| decide(&world).create[0].name_any();
+    let with = |newest| running().keeping(1).records([record('1', 1), record(newest, 3)]);
+    assert_eq!(name(with('3')), name(with('3')));
+    assert_ne!(name(with('3')), name(with('4')), "the same goes, another stays");
 }
 
 #[test]
