@@ -1,25 +1,34 @@
 //! The second snapshot: the node's files and the evidence.
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use capture::{
     etcd::StreamFacts,
     files::{Entry, MOST, first_difference, walk},
 };
 use model::{
-    Reason,
+    Reason, SnapshotId,
     environment::{CERTIFICATES_MOUNT, DATA_MOUNT, HOST_MOUNT},
     result::Failure,
 };
 use repository::{FilesBackup, Summary};
 
 use super::{Session, Stored};
-use crate::config::BackupConfig;
+use crate::{config::BackupConfig, run::Run};
 
 /// How often the files are read anew where they change under our hands.
 const ATTEMPTS: u32 = 2;
 
-/// Shows that every host path that the policy names is mounted.
-pub fn present(config: &BackupConfig) -> Result<(), Failure> {
+/// Shows that every host path that the policy names is there and can be read, before
+/// hours go into the rest.
+pub async fn present(config: &BackupConfig, run: &Run) -> Result<(), Failure> {
+    are_mounted(config)?;
+    read(config, run).await.map(|_| ())
+}
+
+fn are_mounted(config: &BackupConfig) -> Result<(), Failure> {
     let certificates =
         config.certs_dir.iter().map(|path| (path, CERTIFICATES_MOUNT.to_owned(), "spec.certsDir"));
     let others = config.extra_host_paths.iter().map(|path| (path, host_mount(path), "spec.extraHostPaths"));
@@ -32,30 +41,66 @@ pub fn present(config: &BackupConfig) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether there is at least one file where the policy says that certificates are.
+///
+/// A folder that is empty on this node was not meant, and a backup of it would
+/// call itself complete.
+fn has_certificates(config: &BackupConfig, files: &[Entry]) -> Result<(), Failure> {
+    let folder = config.place.mounts.at(CERTIFICATES_MOUNT);
+    let is_file = |entry: &Entry| is_regular(entry) && Path::new(&entry.path).starts_with(&folder);
+    match &config.certs_dir {
+        Some(path) if !files.iter().any(is_file) => {
+            let message = format!("no file is in the host path {path:?} on the node {}", config.node);
+            Err(Failure::new(Reason::HostPathMissing, message).at("spec.certsDir"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn regular_files(files: &[Entry]) -> u64 {
+    files.iter().filter(|entry| is_regular(entry)).count() as u64
+}
+
+fn is_regular(entry: &Entry) -> bool {
+    entry.sha256.is_some()
+}
+
 fn host_mount(path: &str) -> String {
     format!("{HOST_MOUNT}/{}", path.trim_start_matches('/'))
 }
 
-/// Stores files and evidence; once more where a file changed meanwhile.
+/// Stores files and evidence, and says how many regular files they are; once more
+/// where a file changed meanwhile.
 ///
 /// The certificates of a node are renewed once in a while, and then all within
 /// a moment: the second reading finds them settled.
-pub async fn store(session: &Session, first: &Stored<StreamFacts>) -> Result<Stored<()>, Failure> {
+pub async fn store(session: &Session, first: &Stored<StreamFacts>) -> Result<Stored<u64>, Failure> {
+    let Session { config, run, .. } = session;
     let mut attempt = 1;
     loop {
-        let before = read(session).await?;
-        let summary = stored(session, first, before.clone()).await?;
-        let after = read(session).await?;
+        let before = read(config, run).await?;
+        let stored = stored(session, first, before.clone()).await;
+        let after = read(config, run).await?;
         let Some(path) = first_difference(&before, &after) else {
+            let summary = stored?;
             tracing::info!(snapshot = summary.snapshot_id.short(), files = before.len(), "files are stored");
-            return Ok(Stored { summary, captured: () });
+            return Ok(Stored { summary, captured: regular_files(&before) });
         };
         if attempt == ATTEMPTS {
             return Err(changed(path));
         }
         tracing::warn!(path, "changed while it was read: reading all files again");
-        session.repository.restic.forget(std::slice::from_ref(&summary.snapshot_id)).await?;
+        if let Ok(summary) = stored {
+            forget(session, summary.snapshot_id).await;
+        }
         attempt += 1;
+    }
+}
+
+/// Keys that may not delete must still be able to back up.
+async fn forget(session: &Session, snapshot: SnapshotId) {
+    if let Err(failure) = session.repository.restic.forget(&[snapshot]).await {
+        tracing::warn!(reason = %failure.reason, "a snapshot of changing files stays: {}", failure.message);
     }
 }
 
@@ -64,10 +109,12 @@ fn changed(path: &str) -> Failure {
     Failure::new(Reason::FileUnreadable, message).at(path)
 }
 
-async fn read(session: &Session) -> Result<Vec<Entry>, Failure> {
-    let roots = mounted(session, &[CERTIFICATES_MOUNT, HOST_MOUNT]);
+async fn read(config: &BackupConfig, run: &Run) -> Result<Vec<Entry>, Failure> {
+    let roots = mounted(config, &[CERTIFICATES_MOUNT, HOST_MOUNT]);
     let reading = tokio::task::spawn_blocking(move || walk(&roots, MOST));
-    session.run.unless_stopped(async { reading.await.unwrap_or_else(|error| Err(broke(&error))) }).await
+    let files =
+        run.unless_stopped(async { reading.await.unwrap_or_else(|error| Err(broke(&error))) }).await?;
+    has_certificates(config, &files).map(|()| files)
 }
 
 fn broke(error: &tokio::task::JoinError) -> Failure {
@@ -84,14 +131,14 @@ async fn stored(
     let request = FilesBackup {
         host: &session.config.host,
         tags: &session.identity.tags(Some(session.second(&first.summary.snapshot_id))),
-        paths: &mounted(session, &[CERTIFICATES_MOUNT, HOST_MOUNT, &evidence_file]),
+        paths: &mounted(&session.config, &[CERTIFICATES_MOUNT, HOST_MOUNT, &evidence_file]),
     };
     session.repository.restic.backup_files(request).await
 }
 
 /// Those of the pod's paths that are there.
-fn mounted(session: &Session, paths: &[&str]) -> Vec<PathBuf> {
-    let mounts = &session.config.place.mounts;
+fn mounted(config: &BackupConfig, paths: &[&str]) -> Vec<PathBuf> {
+    let mounts = &config.place.mounts;
     paths.iter().map(|path| mounts.at(path)).filter(|path| fs::symlink_metadata(path).is_ok()).collect()
 }
 
@@ -105,20 +152,40 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut config = config();
         config.place.mounts = Mounts::new(folder.path().to_owned());
-        present(&config).expect("none is named");
+        are_mounted(&config).expect("none is named");
         config.certs_dir = Some("/etc/kubernetes/pki".to_owned());
-        let failure = present(&config).expect_err("not mounted");
+        let failure = are_mounted(&config).expect_err("not mounted");
         assert_eq!(
             (failure.reason, failure.field.as_deref()),
             (Reason::HostPathMissing, Some("spec.certsDir"))
         );
         fs::create_dir_all(folder.path().join("data/certificates")).expect("a folder");
-        present(&config).expect("mounted");
+        are_mounted(&config).expect("mounted");
         config.extra_host_paths = vec!["/etc/kubernetes/enc.yaml".to_owned()];
-        let failure = present(&config).expect_err("not mounted");
+        let failure = are_mounted(&config).expect_err("not mounted");
         assert_eq!(failure.field.as_deref(), Some("spec.extraHostPaths"));
         fs::create_dir_all(folder.path().join("data/host/etc/kubernetes")).expect("a folder");
         fs::write(folder.path().join("data/host/etc/kubernetes/enc.yaml"), "").expect("a file");
-        present(&config).expect("mounted");
+        are_mounted(&config).expect("mounted");
+    }
+
+    #[tokio::test]
+    async fn certificates_that_are_not_there_are_missed() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let run = Run::start(std::time::Duration::from_hours(1), || jiff::Timestamp::UNIX_EPOCH);
+        let mut config = config();
+        config.place.mounts = Mounts::new(folder.path().to_owned());
+        present(&config, &run).await.expect("none is named");
+        config.certs_dir = Some("/etc/kubernetes/pki".to_owned());
+        fs::create_dir_all(folder.path().join("data/certificates/etcd")).expect("a folder");
+        std::os::unix::fs::symlink("ca.crt", folder.path().join("data/certificates/old")).expect("a link");
+        let failure = present(&config, &run).await.expect_err("empty");
+        assert_eq!(
+            (failure.reason, failure.field.as_deref()),
+            (Reason::HostPathMissing, Some("spec.certsDir"))
+        );
+        fs::write(folder.path().join("data/certificates/etcd/ca.crt"), "").expect("a file");
+        present(&config, &run).await.expect("one file");
+        assert_eq!(regular_files(&read(&config, &run).await.expect("readable")), 1, "without the link");
     }
 }

@@ -25,6 +25,9 @@ use source::Source;
 
 use crate::{config::BackupConfig, repository_access::Repository, run::Run};
 
+/// The file that is always captured.
+const ETCD_SNAPSHOT: u64 = 1;
+
 /// What every step of a backup works with.
 struct Session {
     config: BackupConfig,
@@ -53,7 +56,7 @@ struct Stored<Captured> {
 /// first is left for a later run to forget: it may be the best there is.
 pub async fn backup(config: BackupConfig, run: Run) -> Outcome<Backup> {
     let repository = Repository::new(&config.place, &run)?;
-    capture_files::present(&config)?;
+    capture_files::present(&config, &run).await?;
     let restic_version = repository.restic.version().await?;
     let opened = repository.open_pinned(&config.pinned, &run).await?;
     let source = run.unless_stopped(source::choose(&config, &run)).await?;
@@ -76,12 +79,12 @@ impl Session {
         let proving = self.opened.prove_presence(&self.repository.bucket, &ids);
         let presence = self.run.unless_stopped(proving).await?;
         tracing::info!(packs = presence.packs, bytes = presence.bytes, "every pack is in the bucket");
-        Ok(self.result(&first, &second.summary))
+        Ok(self.result(&first, &second))
     }
 
-    fn result(&self, first: &Stored<StreamFacts>, second: &Summary) -> Backup {
+    fn result(&self, first: &Stored<StreamFacts>, second: &Stored<u64>) -> Backup {
         let Stored { summary: first, captured: facts } = first;
-        let (files_new, files_changed) = captured_files(first, second);
+        let Stored { summary: second, captured: files } = second;
         Backup {
             backup_id: self.identity.backup.clone(),
             snapshot_id: first.snapshot_id.clone(),
@@ -92,8 +95,9 @@ impl Session {
             cluster_uid: self.config.cluster_uid.clone(),
             lineage: self.identity.lineage.clone(),
             etcd: self.etcd_facts(facts),
-            files_new,
-            files_changed,
+            // Every file is read anew and compared with none before, so none is said to have changed.
+            files_new: ETCD_SNAPSHOT + files,
+            files_changed: 0,
             data_added: first.data_added + second.data_added,
             total_bytes_processed: first.total_bytes_processed + second.total_bytes_processed,
             total_duration_secs: self.run.seconds(),
@@ -137,48 +141,7 @@ impl Session {
     }
 }
 
-/// The files that were captured, new and changed: without `kubedr.json`, which
-/// is new in a policy's first backup and changed in every later one.
-fn captured_files(first: &Summary, second: &Summary) -> (u64, u64) {
-    let Summary { files_new, files_changed, .. } = *second;
-    let (files_new, files_changed) = match files_changed {
-        0 => (files_new.saturating_sub(1), 0),
-        changed => (files_new, changed - 1),
-    };
-    (first.files_new + files_new, first.files_changed + files_changed)
-}
-
 /// How a failure of an inner step is told apart from one of the run itself.
 fn is_own_end(run: &Run, failure: &Failure) -> bool {
     run.stop_reason() == Some(failure.reason)
-}
-
-#[cfg(test)]
-mod tests {
-    use rstest::rstest;
-
-    use super::*;
-
-    fn summary(files_new: u64, files_changed: u64) -> Summary {
-        let snapshot_id = "ab".repeat(32).parse().expect("an id");
-        Summary {
-            snapshot_id,
-            files_new,
-            files_changed,
-            data_added: 0,
-            total_bytes_processed: 0,
-            total_duration: 0.0,
-        }
-    }
-
-    #[rstest]
-    #[case::first_without_certificates(summary(1, 0), (1, 0))]
-    #[case::later_without_certificates(summary(0, 1), (1, 0))]
-    #[case::first_with_certificates(summary(13, 0), (13, 0))]
-    #[case::later_with_nothing_new(summary(0, 1), (1, 0))]
-    #[case::later_with_one_renewed(summary(0, 2), (1, 1))]
-    #[case::later_with_one_added(summary(1, 1), (2, 0))]
-    fn counts_what_was_captured(#[case] second: Summary, #[case] expected: (u64, u64)) {
-        assert_eq!(captured_files(&summary(1, 0), &second), expected);
-    }
 }

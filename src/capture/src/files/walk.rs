@@ -15,7 +15,8 @@ use super::Entry;
 ///
 /// Blocks: call it where that is allowed. Symbolic links are not followed, so
 /// that nothing outside the mounted folders is read; sockets, pipes and devices
-/// are listed but not opened.
+/// are listed but not opened. What vanishes below a root while it is read is
+/// left out: whether restic stored it shows when all is read again.
 ///
 /// # Errors
 ///
@@ -27,11 +28,11 @@ pub fn walk(roots: &[PathBuf], most: usize) -> Result<Vec<Entry>, Failure> {
     let mut seen = 0;
     while let Some(path) = pending.pop() {
         seen += 1;
-        let metadata = fs::symlink_metadata(&path).map_err(|error| unreadable(&path, &error))?;
-        if metadata.is_dir() {
-            pending.append(&mut children(&path)?);
-        } else {
-            entries.push(entry(&path, &metadata).map_err(|error| unreadable(&path, &error))?);
+        match look(&path) {
+            Ok(Seen::Folder(mut children)) => pending.append(&mut children),
+            Ok(Seen::Entry(entry)) => entries.push(entry),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !roots.contains(&path) => {}
+            Err(error) => return Err(unreadable(&path, &error)),
         }
         if seen + pending.len() > most {
             return Err(too_many(roots, most));
@@ -41,9 +42,18 @@ pub fn walk(roots: &[PathBuf], most: usize) -> Result<Vec<Entry>, Failure> {
     Ok(entries)
 }
 
-fn children(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let listed = fs::read_dir(folder).and_then(|listing| listing.map(|child| Ok(child?.path())).collect());
-    listed.map_err(|error| unreadable(folder, &error))
+enum Seen {
+    Folder(Vec<PathBuf>),
+    Entry(Entry),
+}
+
+fn look(path: &Path) -> io::Result<Seen> {
+    let metadata = fs::symlink_metadata(path)?;
+    if !metadata.is_dir() {
+        return entry(path, &metadata).map(Seen::Entry);
+    }
+    let children = fs::read_dir(path)?.map(|child| child.map(|child| child.path()));
+    children.collect::<io::Result<_>>().map(Seen::Folder)
 }
 
 fn entry(path: &Path, metadata: &Metadata) -> io::Result<Entry> {
@@ -152,6 +162,25 @@ mod tests {
             (failure.reason, failure.field.as_deref()),
             (Reason::FileUnreadable, Some("/nowhere/at/all"))
         );
+    }
+
+    #[test]
+    fn what_vanishes_while_it_is_read_is_left_out() {
+        let folder = tree();
+        let pki = folder.path().join("pki");
+        let end = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                while !end.load(std::sync::atomic::Ordering::Relaxed) {
+                    fs::create_dir(pki.join("new")).expect("a folder");
+                    fs::write(pki.join("new/ca.crt"), "").expect("a file");
+                    fs::remove_dir_all(pki.join("new")).expect("removed");
+                }
+            });
+            let walks: Result<Vec<_>, _> = (0..2000).map(|_| walk(std::slice::from_ref(&pki), 100)).collect();
+            end.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(walks.expect("readable").iter().all(|entries| entries.len() >= 3));
+        });
     }
 
     #[test]
