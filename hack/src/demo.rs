@@ -102,9 +102,11 @@ impl Demo {
         self.make_secret("minio-creds", &self.bucket_keys()?)?;
         self.make_secret("etcd-creds", &self.etcd_keys()?)?;
         self.serve_bucket()?;
-        say("Applying the samples: kubectl apply -f config/samples");
-        let samples = repository().join("config/samples");
-        command::run_visibly(self.kubectl(&["apply", "-f"]).arg(samples))
+        say("Applying the samples");
+        let sample = |name: &str| repository().join("config/samples").join(name);
+        let mut apply = self.kubectl(&["apply", "-f"]);
+        apply.arg(sample("backup-location.yaml")).arg("-f").arg(sample("metadata-policy.yaml"));
+        command::run_visibly(&mut apply)
     }
 
     /// The keys' files, under the names that the Secret wants; their contents never are arguments.
@@ -212,10 +214,16 @@ impl Demo {
             "  eval \"$(cargo xtask cluster env --name {CLUSTER})\"\n\
              \x20 kubectl -n {NAMESPACE} get backuplocations,metadatabackuppolicies,metadatabackuprecords\n\
              \x20 kubectl -n {NAMESPACE} describe metadatabackuppolicy {POLICY}\n\
+             \x20 kubectl -n {NAMESPACE} get events\n\
+             \x20 export AWS_ACCESS_KEY_ID=$(cat $KUBEDR_S3_ACCESS_KEY_FILE) \
+             AWS_SECRET_ACCESS_KEY=$(cat $KUBEDR_S3_SECRET_KEY_FILE)\n\
+             \x20 export RESTIC_REPOSITORY=s3:$KUBEDR_S3_ENDPOINT/testbucket RESTIC_PASSWORD_FILE={}\n\
+             \x20 restic snapshots --compact\n\
              \x20 kubectl -n {NAMESPACE} annotate --overwrite metadatabackuppolicy {POLICY} \
              kubedr.catalogicsoftware.com/run-now=\"$(date +%s)\"\n\
              \x20 ls -lR {}\n\
              \x20 cargo xtask cluster down --name {CLUSTER}\n",
+            self.folder.join("restic_repo_password").display(),
             self.folder.join("restored").display(),
         );
         std::io::stdout().write_all(lines.as_bytes()).context("cannot print")

@@ -18,7 +18,12 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", about = "Runs kubedr's test clusters, images and tests", version)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Runs kubedr's test clusters, images and tests",
+    version
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -34,7 +39,7 @@ enum Command {
     Test(test::Arguments),
     /// Shows a backup and its way back on a cluster of its own, from nothing.
     Demo(demo::Arguments),
-    /// Writes the generated part of `config/`.
+    /// Writes `config/` and `docs/reasons.md` from Rust.
     Generate(generate::Arguments),
 }
 
