@@ -20,6 +20,9 @@ const DEADLINE: Duration = Duration::from_hours(1);
 /// Share of the deadline that the agent takes for its work; the rest is for ending well.
 const SHARE: f64 = 0.9;
 
+/// Variables in which restic gets the keys of the bucket, and which its children inherit.
+pub const BUCKET_KEYS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+
 /// What `init` needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InitConfig {
@@ -147,6 +150,11 @@ impl Environment {
     /// Those of this process.
     pub fn of_process() -> Self {
         Self { lookup: Box::new(|name| std::env::var(name).ok()) }
+    }
+
+    /// Whether restic handed on the keys that it was given.
+    pub fn holds_bucket_keys(&self) -> bool {
+        BUCKET_KEYS.iter().any(|name| self.text(name).is_some())
     }
 
     /// How much is logged.

@@ -39,6 +39,11 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     let environment = Environment::of_process();
+    if let Verb::Stream(_) = arguments.verb
+        && environment.holds_bucket_keys()
+    {
+        return stream::without_bucket_keys();
+    }
     log_to_stderr(arguments.log_format, &environment.log_filter());
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         tracing::warn!("a TLS provider was already there");

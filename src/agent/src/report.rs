@@ -3,6 +3,7 @@ use std::{
     fs::OpenOptions,
     io::{self, Write},
     path::{Path, PathBuf},
+    pin::Pin,
     process::ExitCode,
     time::Duration,
 };
@@ -13,12 +14,15 @@ use model::{
     result::{Failure, Outcome, render},
 };
 use serde::Serialize;
-use tokio::{task::JoinHandle, time::sleep};
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 use crate::run::{Run, stopped_because};
 
-/// How long a stopped verb may take to end by itself: restic gives its lock
-/// back, and what was stored in vain is forgotten. Below the pod's grace period.
+/// How long a stopped verb may take to end by itself, in which restic gives its
+/// lock back, and how long anything is tidied up. Below the pod's grace period.
 const GRACE: Duration = Duration::from_secs(50);
 
 /// Where results go.
@@ -32,11 +36,12 @@ impl Report {
         Self { file }
     }
 
-    /// Runs a verb to its end, whatever end that is, and reports it.
+    /// Runs a verb to its end, whatever end that is, reports it, and has it tidied up.
     ///
     /// # Guarantees
     ///
-    /// There is a result: also after a panic, a signal or the deadline.
+    /// There is a result: also after a panic, a signal or the deadline. It is
+    /// left before anything is tidied, and no tidying changes it.
     pub async fn conclude<Success, Work>(
         &self,
         verb: &str,
@@ -45,36 +50,64 @@ impl Report {
     ) -> ExitCode
     where
         Success: Serialize + Send + 'static,
-        Work: Future<Output = Outcome<Success>> + Send + 'static,
+        Work: Future<Output: Into<Ended<Success>>> + Send + 'static,
     {
-        let outcome = match work {
-            Ok(work) => ended(tokio::spawn(work), run).await,
-            Err(failure) => Err(failure),
+        let Ended { outcome, tidying } = match work {
+            Ok(work) => ended(tokio::spawn(async { work.await.into() }), run).await,
+            Err(failure) => Err(failure).into(),
         };
-        let text = render(verb, &outcome);
-        if let Err(error) = write(&self.file, &text) {
+        self.leave(&render(verb, &outcome));
+        let code = outcome.err().map_or(ExitCode::SUCCESS, |failure| {
+            tracing::error!(reason = %failure.reason, "{}", failure.message);
+            ExitCode::from(exit_code(&failure, run.signal()))
+        });
+        tidied(tidying).await;
+        code
+    }
+
+    fn leave(&self, text: &str) {
+        if let Err(error) = write(&self.file, text) {
             tracing::warn!(file = ?self.file, %error, "failed to leave the result");
         }
         _ = writeln!(io::stdout(), "{text}");
-        match outcome {
-            Ok(_) => ExitCode::SUCCESS,
-            Err(failure) => {
-                tracing::error!(reason = %failure.reason, "{}", failure.message);
-                ExitCode::from(exit_code(&failure, run.signal()))
-            }
-        }
     }
 }
 
-async fn ended<Success>(mut verb: JoinHandle<Outcome<Success>>, run: &Run) -> Outcome<Success> {
+/// How a verb ended, and what it tidies up once that is reported.
+pub struct Ended<Success> {
+    /// What is reported.
+    pub outcome: Outcome<Success>,
+    /// What follows.
+    pub tidying: Tidying,
+}
+
+/// Work that no result depends on.
+pub type Tidying = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl<Success> From<Outcome<Success>> for Ended<Success> {
+    fn from(outcome: Outcome<Success>) -> Self {
+        Self { outcome, tidying: Box::pin(std::future::ready(())) }
+    }
+}
+
+/// Tidies up; in a task of its own, because a panic must not change the exit code.
+async fn tidied(tidying: Tidying) {
+    match timeout(GRACE, tokio::spawn(tidying)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!("tidying up failed unexpectedly: {error}"),
+        Err(_) => tracing::warn!("tidying up took longer than {} s", GRACE.as_secs()),
+    }
+}
+
+async fn ended<Success>(mut verb: JoinHandle<Ended<Success>>, run: &Run) -> Ended<Success> {
     let too_late = async {
         let reason = run.stopped().await;
         sleep(GRACE).await;
         reason
     };
     tokio::select! {
-        ended = &mut verb => ended.unwrap_or_else(|error| Err(bug(&error))),
-        reason = too_late => Err(stopped_because(reason)),
+        ended = &mut verb => ended.unwrap_or_else(|error| Err(bug(&error)).into()),
+        reason = too_late => Err(stopped_because(reason)).into(),
     }
 }
 
@@ -99,6 +132,7 @@ fn write(file: &Path, text: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use model::result::Forgotten;
     use rstest::rstest;
 
     use super::*;
@@ -120,8 +154,8 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_a_bug_that_is_reported() {
         let panicking = tokio::spawn(async { panic!("on purpose") });
-        let outcome: Outcome<()> = ended(panicking, &run()).await;
-        assert_eq!(outcome.expect_err("panicked").reason, Reason::Bug);
+        let ended: Ended<()> = ended(panicking, &run()).await;
+        assert_eq!(ended.outcome.expect_err("panicked").reason, Reason::Bug);
     }
 
     #[tokio::test]
@@ -137,10 +171,29 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let report = Report::new(folder.path().join("result"));
         let failure = Failure::new(Reason::InvalidSpec, "the variable KUBEDR_STORE is not set");
-        let work: Result<std::future::Ready<Outcome<()>>, Failure> = Err(failure.clone());
+        let work: Result<std::future::Ready<Ended<()>>, Failure> = Err(failure.clone());
         report.conclude("init", &run(), work).await;
         let text = std::fs::read_to_string(folder.path().join("result")).expect("a result");
         assert_eq!(model::result::parse::<bool>("init", &text), Err(failure));
+    }
+
+    #[rstest]
+    #[case::that_goes_well(false)]
+    #[case::that_panics(true)]
+    #[tokio::test]
+    async fn the_result_is_left_before_the_tidying(#[case] panics: bool) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("result");
+        let (result, seen) = (file.clone(), folder.path().join("seen"));
+        let tidying = Box::pin(async move {
+            std::fs::copy(result, seen).expect("a result was left");
+            assert!(!panics, "on purpose");
+        });
+        let ended = Ended { outcome: Ok(Forgotten { forgotten: 1 }), tidying };
+        let code = Report::new(file).conclude("init", &run(), Ok(std::future::ready(ended))).await;
+        assert_eq!(code, ExitCode::SUCCESS);
+        let seen = std::fs::read_to_string(folder.path().join("seen")).expect("tidied up");
+        assert!(seen.contains(r#""ok":true"#), "{seen}");
     }
 
     #[test]

@@ -1,11 +1,21 @@
 //! `agent stream`: one member's snapshot on standard output.
-use std::process::ExitCode;
+use std::{
+    ffi::OsString,
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{Command, ExitCode},
+};
 
 use capture::etcd::{Interrupted, StreamFacts, stream as pass_on};
 use etcd::Client;
 use model::{Reason, result::Failure};
 
-use crate::{arguments::StreamRequest, config::Mounts, handover::Handover, secrets::etcd_credentials};
+use crate::{
+    arguments::StreamRequest,
+    config::{BUCKET_KEYS, Mounts},
+    handover::Handover,
+    secrets::etcd_credentials,
+};
 
 /// Streams, and leaves what `backup` must know of it.
 ///
@@ -30,6 +40,28 @@ pub async fn stream(request: &StreamRequest, mounts: &Mounts) -> ExitCode {
     }
 }
 
+/// Begins anew in this very process, without the keys that restic was given.
+///
+/// A stream needs none of them. Where it cannot begin anew it ends: restic then
+/// stores nothing.
+pub fn without_bucket_keys() -> ExitCode {
+    let error = match std::env::current_exe() {
+        Ok(program) => keyless(&program, std::env::args_os().skip(1)).exec(),
+        Err(error) => error,
+    };
+    tracing::error!(%error, "failed to begin anew without the keys of the bucket");
+    ExitCode::from(Reason::Bug.exit_code())
+}
+
+fn keyless(program: &Path, arguments: impl IntoIterator<Item = OsString>) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    for key in BUCKET_KEYS {
+        command.env_remove(key);
+    }
+    command
+}
+
 async fn passed_on(request: &StreamRequest, mounts: &Mounts) -> Result<StreamFacts, Interrupted> {
     let client = connected(request, mounts).await.map_err(Interrupted::Source)?;
     pass_on(client, &mut tokio::io::stdout(), request.max_rate).await
@@ -39,4 +71,21 @@ async fn connected(request: &StreamRequest, mounts: &Mounts) -> Result<Client, F
     let endpoints = std::slice::from_ref(&request.endpoint);
     let credentials = etcd_credentials(&mounts.etcd_credentials(), endpoints)?;
     Client::connect(&request.endpoint, credentials.as_ref()).await.map_err(|error| error.failure())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_begins_anew_without_the_keys_of_the_bucket() {
+        let mut command =
+            keyless(Path::new("/bin/sh"), ["-c", "env; echo $0 $1", "stream", "--flag"].map(Into::into));
+        let output = command.output().expect("a shell");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.ends_with("stream --flag\n"), "{text}");
+        let removed: Vec<_> =
+            command.get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name).collect();
+        assert_eq!(removed, BUCKET_KEYS);
+    }
 }

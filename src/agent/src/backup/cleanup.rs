@@ -16,12 +16,21 @@ const LONGEST: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 15 });
 /// Job lasts a day at most, the rest is for clocks that differ.
 const ABANDONED: SignedDuration = SignedDuration::from_hours(72);
 
+/// Tidies up behind a backup that is proven, or that failed.
+pub async fn tidy(session: Session, is_proven: bool) {
+    if is_proven {
+        forget_unfinished(&session).await;
+    } else {
+        undo(&session).await;
+    }
+}
+
 /// Forgets the second snapshot of this backup, whose failure is reported all the same.
 ///
 /// It is looked for by its tag: a restic that failed or was stopped may have
 /// made one and not have said so. The first stays, as it may be whole and the
 /// best there is; a later run forgets it.
-pub async fn undo(session: &Session) {
+async fn undo(session: &Session) {
     let restic = &session.repository.finisher;
     let forgetting = async |restic: Restic| {
         let seconds = seconds_of(&session.identity.backup, &restic.listing().await?);
@@ -43,7 +52,7 @@ fn seconds_of(backup: &BackupId, listing: &Listing) -> Vec<SnapshotId> {
 /// Only after this backup is stored and seen: until then, half a backup may be
 /// the best there is. The listing is a fresh one, because what lacked its
 /// second when this run began may be a whole backup by now.
-pub async fn forget_unfinished(session: &Session) {
+async fn forget_unfinished(session: &Session) {
     let Ok(then) = session.run.now().checked_sub(ABANDONED) else { return };
     let forgetting = async |restic: Restic| {
         let unfinished = unfinished(&restic.listing().await?, session.config.owner(), then);

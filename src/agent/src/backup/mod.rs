@@ -23,7 +23,7 @@ use model::{
 use repository::{Opened, Summary};
 use source::Source;
 
-use crate::{config::BackupConfig, repository_access::Repository, run::Run};
+use crate::{config::BackupConfig, report::Ended, repository_access::Repository, run::Run};
 
 /// The file that is always captured.
 const ETCD_SNAPSHOT: u64 = 1;
@@ -54,24 +54,28 @@ struct Stored<Captured> {
 /// bucket. After any failure a second snapshot that was made is forgotten again,
 /// as far as the time allows, so that no pair is left that looks whole. The
 /// first is left for a later run to forget: it may be the best there is.
-pub async fn backup(config: BackupConfig, run: Run) -> Outcome<Backup> {
-    let repository = Repository::new(&config.place, &run)?;
-    capture_files::present(&config, &run).await?;
-    let restic_version = repository.restic.version().await?;
-    let opened = repository.open_pinned(&config.pinned, &run).await?;
-    let source = run.unless_stopped(source::choose(&config, &run)).await?;
-    let history = History::read(&repository.restic.listing().await?.snapshots, config.owner());
-    let identity = Identity::new(&history, &config, &source)?;
-    let session = Session { config, run, repository, opened, source, identity, restic_version };
+pub async fn backup(config: BackupConfig, run: Run) -> Ended<Backup> {
+    let session = match Session::open(config, run).await {
+        Ok(session) => session,
+        Err(failure) => return Err(failure).into(),
+    };
     let outcome = session.store().await;
-    match &outcome {
-        Ok(_) => cleanup::forget_unfinished(&session).await,
-        Err(_) => cleanup::undo(&session).await,
-    }
-    outcome
+    let is_proven = outcome.is_ok();
+    Ended { outcome, tidying: Box::pin(cleanup::tidy(session, is_proven)) }
 }
 
 impl Session {
+    async fn open(config: BackupConfig, run: Run) -> Result<Self, Failure> {
+        let repository = Repository::new(&config.place, &run)?;
+        capture_files::present(&config, &run).await?;
+        let restic_version = repository.restic.version().await?;
+        let opened = repository.open_pinned(&config.pinned, &run).await?;
+        let source = run.unless_stopped(source::choose(&config, &run)).await?;
+        let history = History::read(&repository.restic.listing().await?.snapshots, config.owner());
+        let identity = Identity::new(&history, &config, &source)?;
+        Ok(Self { config, run, repository, opened, source, identity, restic_version })
+    }
+
     async fn store(&self) -> Outcome<Backup> {
         let first = capture_stream::store(self).await?;
         let second = capture_files::store(self, &first).await?;

@@ -228,7 +228,7 @@ mod tests {
     )]
     #[case::survivor_of_another_policy(
         list(&["a"], &["b"]),
-        [backup("a"), backup_of("b", "kubedr-system/other", "uid")].concat(),
+        [backup("a"), backup_of("b", "kubedr-system/other", "uid"), backup("c")].concat(),
         Reason::SurvivorMissing
     )]
     #[case::other_cluster(
