@@ -90,7 +90,7 @@ reasons! {
         Healthy 0 "The repository answered and is the pinned one." => ""
         Stored 0 "Every byte was seen in the bucket." => ""
         Complete 0 "Everything that a restore needs is there." => ""
-        Fresh 0 "The newest backup is as young as the schedule promises." => ""
+        Fresh 0 "The newest run that ended made a backup." => ""
         Proven 0 "The backup was read back or restored." => ""
         Retained 0 "Retention did its work." => ""
         Accepted 0 "The lineage of the newest backup is the accepted one." => ""
@@ -137,10 +137,10 @@ reasons! {
         SyncIncomplete 75 "The listing of the repository ended early." => "Nothing: it is listed again."
     }
     Etcd {
-        NotEtcd 65 "What answers at the endpoint is not etcd." => "Correct `spec.etcdEndpoint`; see docs/platforms.md."
+        NotEtcd 65 "What answers at the endpoint is not etcd." => "Correct `spec.etcdEndpoint`: it takes the client URL of etcd itself."
         NoEtcdNode 65 "No node carries an etcd, control-plane or master label." => "Label the node, or set `spec.options.master-node-label-name`."
         EtcdUnreachable 75 "No etcd endpoint answers." => "Check `spec.etcdEndpoint` and etcd itself."
-        EtcdCertificateInvalid 65 "etcd and the client certificate do not accept each other." => "Renew the Secret that `spec.etcdCreds` names."
+        EtcdCertificateInvalid 65 "etcd and the client certificate do not accept each other." => "Check that `spec.etcdEndpoint` is etcd, and renew the Secret that `spec.etcdCreds` names: its `ca.crt` signs etcd, its client certificate is signed for etcd."
         NoQuorum 75 "etcd has no leader." => "Mend etcd; the snapshot is stored all the same and marked."
         CorruptAlarm 75 "etcd raised its corruption alarm." => "Mend etcd before anything else."
         HashMismatch 75 "etcd's members differ at the same revision." => "Mend etcd before anything else."

@@ -132,7 +132,8 @@ pub struct MetadataBackupPolicySpec {
     #[serde(default)]
     pub verify: Verify,
 
-    /// Whether no new backup starts; one that runs goes on. Default: `false`.
+    /// Whether the schedule starts no new backup; one that runs goes on, and one that is asked for by
+    /// the annotation `kubedr.catalogicsoftware.com/run-now` starts all the same. Default: `false`.
     #[serde(default)]
     pub suspend: bool,
 

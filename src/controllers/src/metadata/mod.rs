@@ -12,11 +12,16 @@ fn refusal(found: &[Violation]) -> Option<Failure> {
     found.first().map(|first| Failure::new(api::reason(first), all.join("; ")))
 }
 
-/// A failure in words: never empty, and with the field that it is about.
+/// A failure in words: never empty, with the field that it is about, and with what to do.
 fn text(failure: &Failure) -> String {
-    let message = if failure.message.is_empty() { failure.reason.meaning() } else { &failure.message };
+    let found = if failure.message.is_empty() { failure.reason.meaning() } else { &failure.message };
+    let advice = failure.reason.advice();
+    let message = match found.contains(advice) {
+        true => found.to_owned(),
+        false => format!("{}. {advice}", found.trim_end_matches('.')),
+    };
     match &failure.field {
         Some(field) => format!("{field}: {message}"),
-        None => message.to_owned(),
+        None => message,
     }
 }

@@ -19,7 +19,13 @@ use super::{
     retention::{self, Retained},
     status,
 };
-use crate::{marks, metadata::refusal, ownership::controls, placement::Place, run};
+use crate::{
+    marks,
+    metadata::{refusal, text},
+    ownership::controls,
+    placement::Place,
+    run,
+};
 
 /// How often to look without being woken: nodes are not watched, there are too many changes.
 const NOW_AND_THEN: Duration = Duration::from_mins(5);
@@ -55,8 +61,10 @@ fn prepare(world: &World) -> Result<Way<'_>, Failure> {
         return Err(refused);
     }
     let destination = &policy.spec.destination;
-    let missing =
-        || Failure::new(Reason::DestinationMissing, format!("no BackupLocation is called {destination:?}"));
+    let missing = || {
+        Failure::new(Reason::DestinationMissing, format!("no BackupLocation is called {destination:?}"))
+            .at("spec.destination")
+    };
     let location = world.location.as_ref().ok_or_else(missing)?;
     if location.status.as_ref().is_none_or(|status| status.repository_id.is_none()) {
         return Err(not_ready(location));
@@ -89,8 +97,8 @@ fn no_node(world: &World) -> Failure {
 fn refuse(world: &World, history: &History, failure: Failure) -> Plan {
     let halt = halt(world);
     let message = match &halt {
-        Some(halt) => format!("{}; {}: {}", failure.message, Reason::Suspended, halt.why),
-        None => failure.message,
+        Some(halt) => format!("{} {}: {}", text(&failure), Reason::Suspended, halt.why),
+        None => text(&failure),
     };
     let ready = Verdict::bad(failure.reason, message);
     let running = halt.map(|halt| halt.cronjob).filter(|cronjob| !is_suspended(cronjob));
@@ -111,7 +119,7 @@ struct Halt<'a> {
 fn halt(world: &World) -> Option<Halt<'_>> {
     let cronjob = world.cronjob.as_ref().filter(|cronjob| controls(&world.policy, *cronjob))?;
     if world.policy.spec.suspend {
-        return Some(Halt { cronjob, why: "no backup starts while spec.suspend is true" });
+        return Some(Halt { cronjob, why: "no scheduled backup starts while spec.suspend is true" });
     }
     let why = "the CronJob mounts a host path that is not allowed any more";
     build::host_paths(cronjob).any(|path| is_forbidden(world, path)).then_some(Halt { cronjob, why })
@@ -158,7 +166,7 @@ fn ready(world: &World, history: &History, location: &BackupLocation) -> Verdict
         return Verdict::bad(Reason::ApiWriteFailed, message);
     }
     if world.policy.spec.suspend {
-        return Verdict::good(Reason::Suspended, "no backup starts while spec.suspend is true");
+        return Verdict::good(Reason::Suspended, "no scheduled backup starts while spec.suspend is true");
     }
     Verdict::good(Reason::Ready, "backups are made on schedule")
 }
