@@ -7,9 +7,9 @@ use crate::Hash;
 
 /// How far a member may be behind the newest one and still count as up to date.
 ///
-/// Members are asked one after another while writes go on, so those that are
-/// healthy differ by what was written in between.
-const LAG: i64 = 1000;
+/// All are asked at once, while writes go on: those that are healthy differ by what is
+/// written in between. More than that would be data older than a backup need be.
+const LAG: i64 = 10;
 
 /// What one endpoint said when it was asked for its status.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,16 +57,15 @@ pub struct Choice {
 /// does not; then the newest data, and rather a follower, because reading the
 /// whole file slows the member that serves it.
 pub fn choose(answers: &[Answer]) -> Result<Choice, Failure> {
-    let all: Vec<Candidate> = answers.iter().filter_map(Candidate::new).collect();
+    let all = candidates(answers);
     if all.is_empty() {
         return Err(nobody(answers));
     }
     same_cluster(&all)?;
-    let voters: Vec<Candidate> = all.iter().copied().filter(|found| !found.member.is_learner).collect();
-    if voters.is_empty() {
+    if all.iter().all(|found| found.member.is_learner) {
         return Err(asked(Reason::EtcdUnreachable, "only learners answered", answers));
     }
-    let sound = sound(&all, voters);
+    let sound = sound(&all);
     if sound.is_empty() {
         return Err(asked(
             Reason::CorruptAlarm,
@@ -79,6 +78,17 @@ pub fn choose(answers: &[Answer]) -> Result<Choice, Failure> {
         if led.is_empty() { (newest(&sound), Some(Reason::NoQuorum)) } else { (least_harmed(&led), None) };
     best.map(|best| best.into_choice(suspect))
         .ok_or_else(|| Failure::new(Reason::Bug, "no member was left to choose from"))
+}
+
+/// The endpoints whose data is worth comparing, and the revision that all of them have.
+///
+/// Only sound voters: a learner that lags behind would pull the revision below what
+/// the others have compacted, and then nothing could be compared.
+pub(crate) fn comparable(answers: &[Answer]) -> Option<(Vec<&str>, i64)> {
+    let sound = sound(&candidates(answers));
+    let revision = sound.iter().map(|found| found.member.position.revision).min()?;
+    // One alone has nothing to be compared with.
+    (sound.len() > 1).then(|| (sound.iter().map(|found| found.endpoint).collect(), revision))
 }
 
 /// Whether members that hold the same history hold the same data.
@@ -117,6 +127,10 @@ impl<'a> Candidate<'a> {
     }
 }
 
+fn candidates(answers: &[Answer]) -> Vec<Candidate<'_>> {
+    answers.iter().filter_map(Candidate::new).collect()
+}
+
 /// The endpoints of two clusters in one policy would make each backup a gamble.
 fn same_cluster(all: &[Candidate]) -> Result<(), Failure> {
     let id = |found: &Candidate| found.member.position.cluster_id.clone();
@@ -133,11 +147,11 @@ fn same_cluster(all: &[Candidate]) -> Result<(), Failure> {
     })
 }
 
-/// Those for which no member raised the alarm; all members share one list of alarms.
-fn sound<'a>(all: &[Candidate<'a>], voters: Vec<Candidate<'a>>) -> Vec<Candidate<'a>> {
+/// Voters for which no member raised the alarm; all members share one list of alarms.
+fn sound<'a>(all: &[Candidate<'a>]) -> Vec<Candidate<'a>> {
     let corrupt: BTreeSet<u64> = all.iter().flat_map(|found| found.member.corrupt.iter().copied()).collect();
     let is_sound = |id: u64| !corrupt.contains(&0) && !corrupt.contains(&id);
-    voters.into_iter().filter(|found| is_sound(found.member.id)).collect()
+    all.iter().copied().filter(|found| !found.member.is_learner && is_sound(found.member.id)).collect()
 }
 
 fn newest<'a>(members: &[Candidate<'a>]) -> Option<Candidate<'a>> {
@@ -231,8 +245,8 @@ mod tests {
     #[case::the_only_one_though_it_leads(&[member(1, 9)], 1)]
     #[case::follower_before_leader(&[member(1, 9), member(2, 9)], 2)]
     #[case::newest_follower(&[member(1, 9), member(2, 8), member(3, 9)], 3)]
-    #[case::follower_though_a_moment_behind(&[member(1, 1500), member(2, 600)], 2)]
-    #[case::leader_before_a_follower_far_behind(&[member(1, 5000), member(2, 600)], 1)]
+    #[case::follower_though_a_moment_behind(&[member(1, 1010), member(2, 1000)], 2)]
+    #[case::leader_before_a_follower_that_lags(&[member(1, 1011), member(2, 1000)], 1)]
     #[case::never_a_learner(&[member(1, 9), learner(member(2, 9))], 1)]
     #[case::never_a_corrupt_one(&[alarmed(member(1, 9), 2), member(2, 9)], 1)]
     #[case::one_that_hears_the_leader(&[leaderless(member(2, 9999)), member(1, 9)], 1)]
@@ -264,6 +278,24 @@ mod tests {
     #[case::two_clusters(&[member(1, 9), stranger(member(2, 9))], Reason::InvalidSpec)]
     fn refuses(#[case] answers: &[Answer], #[case] reason: Reason) {
         assert_eq!(choose(answers).expect_err("no member is fit").reason, reason);
+    }
+
+    #[rstest]
+    #[case::nobody(&[], None)]
+    #[case::alone(&[member(1, 9), dead(2, Reason::EtcdUnreachable)], None)]
+    #[case::at_the_oldest_revision(&[member(1, 9), member(2, 8)], Some((&[1, 2][..], 8)))]
+    #[case::no_learner_however_old(
+        &[member(1, 9), learner(member(2, 1)), member(3, 8)],
+        Some((&[1, 3][..], 8))
+    )]
+    #[case::no_corrupt_one(&[alarmed(member(1, 9), 2), member(2, 1), member(3, 8)], Some((&[1, 3][..], 8)))]
+    fn compares(#[case] answers: &[Answer], #[case] expected: Option<(&[u64], i64)>) {
+        let expected = expected.map(|(ids, revision)| {
+            (ids.iter().map(|id| format!("https://{id}:2379")).collect::<Vec<_>>(), revision)
+        });
+        let found = comparable(answers)
+            .map(|(endpoints, revision)| (endpoints.into_iter().map(str::to_owned).collect(), revision));
+        assert_eq!(found, expected);
     }
 
     #[rstest]

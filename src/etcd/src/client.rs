@@ -19,6 +19,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 const NEXT_CHUNK: Duration = Duration::from_mins(1);
 /// etcd drops clients that ask whether it lives more often than every 5 s.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Longest version that is believed, characters; `3.6.16` is one.
+const LONGEST_VERSION: usize = 64;
 
 /// What a client authenticates itself with, as PEM.
 #[derive(Clone)]
@@ -98,7 +100,7 @@ impl Client {
             source: Status::unimplemented("the answer has no header, which etcd always sends").into(),
         })?;
         Ok(Member {
-            version: answer.version,
+            version: bounded(&answer.version),
             id: header.member_id,
             leader: (answer.leader != 0).then_some(answer.leader),
             is_learner: answer.is_learner,
@@ -120,14 +122,6 @@ impl Client {
         let answer: message::AlarmResponse = self.ask("Maintenance/Alarm", message::AlarmRequest {}).await?;
         let corrupt = answer.alarms.iter().filter(|alarm| alarm.alarm() == message::AlarmType::Corrupt);
         Ok(corrupt.map(|alarm| alarm.member_id).collect())
-    }
-
-    /// Asks for the ids of the cluster's voting members.
-    pub async fn voters(&mut self) -> Result<BTreeSet<u64>, Error> {
-        let answer: message::MemberListResponse =
-            self.ask("Cluster/MemberList", message::MemberListRequest {}).await?;
-        let voters = answer.members.iter().filter(|member| !member.is_learner);
-        Ok(voters.map(|member| member.id).collect())
     }
 
     /// Asks for the hash of everything up to `revision`.
@@ -228,6 +222,11 @@ fn failed(endpoint: &str, call: &'static str, status: Status) -> Error {
     Error::Call { endpoint: endpoint.to_owned(), call, source: status.into() }
 }
 
+/// A version as far as it can be one: results carry it, and they have a largest size.
+fn bounded(version: &str) -> String {
+    version.chars().filter(char::is_ascii_graphic).take(LONGEST_VERSION).collect()
+}
+
 /// Reads an alarm out of the text of a status: `memberID:1234 alarm:CORRUPT`.
 fn corrupt_member(text: &str) -> Option<u64> {
     text.contains("alarm:CORRUPT").then(|| {
@@ -254,6 +253,15 @@ mod tests {
     #[case::no_leader("etcdserver: no leader", None)]
     fn alarm_is_read(#[case] text: &str, #[case] member: Option<u64>) {
         assert_eq!(corrupt_member(text), member);
+    }
+
+    #[rstest]
+    #[case::of_etcd("3.6.16".to_owned(), "3.6.16".to_owned())]
+    #[case::of_a_fork("3.5.0-rc.1+k3s1".to_owned(), "3.5.0-rc.1+k3s1".to_owned())]
+    #[case::endless("3".repeat(10_000), "3".repeat(64))]
+    #[case::no_text("\u{1}\n".repeat(10_000), String::new())]
+    fn a_version_is_read(#[case] said: String, #[case] expected: String) {
+        assert_eq!(bounded(&said), expected);
     }
 
     fn nonsense() -> Credentials {

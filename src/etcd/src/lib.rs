@@ -16,4 +16,4 @@ mod survey;
 pub use choice::{Answer, Choice, Member, agree, choose};
 pub use client::{Chunk, Client, Credentials, Hash, Snapshot};
 pub use error::Error;
-pub use survey::survey;
+pub use survey::{hashes, survey};

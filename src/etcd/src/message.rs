@@ -88,20 +88,3 @@ pub(crate) enum AlarmType {
     NoSpace = 1,
     Corrupt = 2,
 }
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct MemberListRequest {}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct MemberListResponse {
-    #[prost(message, repeated, tag = "2")]
-    pub members: Vec<ListedMember>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct ListedMember {
-    #[prost(uint64, tag = "1")]
-    pub id: u64,
-    #[prost(bool, tag = "5")]
-    pub is_learner: bool,
-}

@@ -1,10 +1,12 @@
 //! Asks every endpoint what it is.
 use std::collections::BTreeSet;
 
-use model::{Reason, result::Failure};
+use model::{Reason, chain, result::Failure};
+use tokio::task::JoinSet;
 
 use crate::{
-    Answer, Client, Credentials, Error, Member,
+    Answer, Client, Credentials, Error, Hash, Member,
+    choice::comparable,
     probe::{Finding, probe},
 };
 
@@ -25,6 +27,34 @@ pub async fn survey(endpoints: &[String], credentials: Option<&Credentials>) -> 
         }));
     }
     answers
+}
+
+/// Asks all sound voters at once for their hash at one revision, where there are several.
+///
+/// One that cannot tell in time is left out: comparing is a chance to notice
+/// damage, not a condition of a backup.
+pub async fn hashes(answers: &[Answer], credentials: Option<&Credentials>) -> Vec<(String, Hash)> {
+    let Some((endpoints, revision)) = comparable(answers) else { return Vec::new() };
+    let mut asking = JoinSet::new();
+    for endpoint in endpoints {
+        asking.spawn(hash(endpoint.to_owned(), credentials.cloned(), revision));
+    }
+    let mut hashes = Vec::new();
+    while let Some(asked) = asking.join_next().await {
+        hashes.extend(asked.ok().flatten());
+    }
+    hashes
+}
+
+async fn hash(endpoint: String, credentials: Option<Credentials>, revision: i64) -> Option<(String, Hash)> {
+    let asked = async { Client::connect(&endpoint, credentials.as_ref()).await?.hash(revision).await };
+    match asked.await {
+        Ok(hash) => Some((endpoint, hash)),
+        Err(error) => {
+            tracing::warn!(endpoint, error = chain(&error), "its hash is not compared");
+            None
+        }
+    }
 }
 
 async fn answer(endpoint: String, credentials: Option<Credentials>) -> Answer {
@@ -63,8 +93,11 @@ async fn ask(endpoint: &str, credentials: Option<&Credentials>) -> Result<Member
 /// A status carries it too, from etcd 3.4 on; so that the list cannot be had
 /// is no reason to do without a backup.
 async fn listed_alarms(client: &mut Client, member: &Member) -> BTreeSet<u64> {
-    match member.leader {
-        Some(_) => client.corrupt_members().await.unwrap_or_default(),
-        None => BTreeSet::new(),
+    if member.leader.is_none() {
+        return BTreeSet::new();
     }
+    client.corrupt_members().await.unwrap_or_else(|error| {
+        tracing::warn!(error = chain(&error), "the list of alarms is not known");
+        BTreeSet::new()
+    })
 }

@@ -32,7 +32,8 @@ pub const ETCD_ENDPOINTS: &str = "KUBEDR_ETCD_ENDPOINTS";
 pub const CERTS_DIR: &str = "KUBEDR_CERTS_DIR";
 /// `spec.extraHostPaths`, as they are called on the node: a JSON list of paths.
 pub const EXTRA_HOST_PATHS: &str = "KUBEDR_EXTRA_HOST_PATHS";
-/// Deadline of the whole Job, seconds. The agent takes 90 % of what is left for itself.
+/// Deadline of the whole Job, seconds. Each pod of it takes 90 % for its work; how long one
+/// before it took, it does not know.
 pub const DEADLINE_SECONDS: &str = "KUBEDR_DEADLINE_SECONDS";
 /// Largest rate of the snapshot's stream, bytes per second; absent for no limit.
 pub const MAX_RATE: &str = "KUBEDR_MAX_RATE";

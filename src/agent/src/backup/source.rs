@@ -1,7 +1,7 @@
 //! The member that the backup is taken from.
-use etcd::{Answer, Choice, Client, Credentials, Hash, agree, choose as choose_member, survey};
+use etcd::{Choice, agree, choose as choose_member, hashes, survey};
 use jiff::Timestamp;
-use model::{chain, result::Failure};
+use model::result::Failure;
 
 use crate::{config::BackupConfig, run::Run, secrets::etcd_credentials};
 
@@ -34,28 +34,6 @@ pub async fn choose(config: &BackupConfig, run: &Run) -> Result<Source, Failure>
         "etcd is chosen"
     );
     Ok(Source { choice, time: run.now() })
-}
-
-/// Hashes of all members at the oldest of their revisions, where there are several.
-///
-/// One that cannot tell in time is left out: comparing is a chance to notice
-/// damage, not a condition of a backup.
-async fn hashes(answers: &[Answer], credentials: Option<&Credentials>) -> Vec<(String, Hash)> {
-    let members: Vec<_> =
-        answers.iter().filter_map(|answer| Some((&answer.endpoint, answer.found.as_ref().ok()?))).collect();
-    let Some(revision) = members.iter().map(|(_, member)| member.position.revision).min() else {
-        return Vec::new();
-    };
-    let mut hashes = Vec::new();
-    // One member alone has nothing to be compared with.
-    for (endpoint, _) in members.iter().filter(|_| members.len() > 1) {
-        let asked = async { Client::connect(endpoint, credentials).await?.hash(revision).await };
-        match asked.await {
-            Ok(hash) => hashes.push(((*endpoint).clone(), hash)),
-            Err(error) => tracing::warn!(endpoint, error = chain(&error), "its hash is not compared"),
-        }
-    }
-    hashes
 }
 
 #[cfg(test)]
