@@ -16,9 +16,10 @@ fn refusal(found: &[Violation]) -> Option<Failure> {
 fn text(failure: &Failure) -> String {
     let found = if failure.message.is_empty() { failure.reason.meaning() } else { &failure.message };
     let advice = failure.reason.advice();
-    let message = match found.contains(advice) {
-        true => found.to_owned(),
-        false => format!("{}. {advice}", found.trim_end_matches('.')),
+    let message = if found.contains(advice) {
+        found.to_owned()
+    } else {
+        format!("{}. {advice}", found.trim_end_matches('.'))
     };
     match &failure.field {
         Some(field) => format!("{field}: {message}"),

@@ -44,7 +44,7 @@ pub fn decide(world: &World) -> Plan {
     let history = History::of(world);
     match prepare(world) {
         Ok(way) => proceed(world, &history, &way),
-        Err(failure) => refuse(world, &history, failure),
+        Err(failure) => refuse(world, &history, &failure),
     }
 }
 
@@ -94,11 +94,11 @@ fn no_node(world: &World) -> Failure {
     Failure::new(Reason::NoEtcdNode, message)
 }
 
-fn refuse(world: &World, history: &History, failure: Failure) -> Plan {
+fn refuse(world: &World, history: &History, failure: &Failure) -> Plan {
     let halt = halt(world);
     let message = match &halt {
-        Some(halt) => format!("{} {}: {}", text(&failure), Reason::Suspended, halt.why),
-        None => text(&failure),
+        Some(halt) => format!("{} {}: {}", text(failure), Reason::Suspended, halt.why),
+        None => text(failure),
     };
     let ready = Verdict::bad(failure.reason, message);
     let running = halt.map(|halt| halt.cronjob).filter(|cronjob| !is_suspended(cronjob));
