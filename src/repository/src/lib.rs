@@ -23,6 +23,6 @@ mod verdict;
 pub use access::{Access, Credentials};
 pub use bucket::{Bucket, Contents, Object, Page};
 pub use locks::{Lock, remove_stale_locks};
-pub use presence::{Opened, Presence, attach};
+pub use presence::{Expected, Opened, Presence, attach};
 pub use process::Stop;
 pub use restic::{FilesBackup, Listing, Restic, Snapshot, SnapshotSummary, StreamBackup, Summary};

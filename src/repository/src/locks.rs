@@ -41,7 +41,11 @@ pub async fn remove_stale_locks(bucket: &Bucket) -> Result<Vec<Lock>, Failure> {
             age_seconds = lock.age.as_secs(),
             "deleting the lock of a restic that died"
         );
-        bucket.delete(&format!("locks/{}", lock.id)).await?;
+        if let Err(failure) = bucket.delete(&format!("locks/{}", lock.id)).await {
+            // Keys for backups need no right to delete: the lock is told of below, and those
+            // that it is in the way of say so themselves.
+            tracing::warn!(lock = lock.id, reason = %failure.reason, "not deleted: {}", failure.message);
+        }
     }
     // What could not be deleted is still in restic's way, so it is told as well.
     let (left, alive) = list(bucket).await?;

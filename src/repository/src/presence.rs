@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! snapshots/<id> ─▶ trees ─▶ blobs ─(index/*)─▶ packs with their sizes ─(list data/)─▶ Presence
+//!                     └─▶ the files that must be in it, with their sizes
 //! ```
 //!
 //! restic's own `check` judges the whole repository: one old pack that is gone
@@ -23,7 +24,7 @@ const AT_ONCE: usize = 4;
 /// Most folders that are walked: the rest of the memory bounds.
 const MOST_TREES: usize = 1_000_000;
 
-/// Most missing packs that are named, and asked for again.
+/// Most missing packs or files that are named.
 const MOST_NAMED: usize = 10;
 
 /// A repository that opened with its password.
@@ -31,6 +32,23 @@ const MOST_NAMED: usize = 10;
 pub struct Opened {
     id: SnapshotId,
     key: Key,
+}
+
+/// A snapshot that must be there, and what must be in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    /// Its full id.
+    pub snapshot: &'a SnapshotId,
+    /// Absolute paths of files with their sizes in bytes, where they are known. A file
+    /// that is not there is found by its path alone: an empty snapshot lacks no pack.
+    pub files: &'a [(&'a str, Option<u64>)],
+}
+
+/// The snapshot with whatever is in it.
+impl<'a> From<&'a SnapshotId> for Expected<'a> {
+    fn from(snapshot: &'a SnapshotId) -> Self {
+        Self { snapshot, files: &[] }
+    }
 }
 
 /// What was found to be in the bucket.
@@ -71,25 +89,38 @@ impl Opened {
         &self.id
     }
 
-    /// Shows that every pack that the snapshots refer to is in the bucket, with its size.
+    /// Shows that every pack that the snapshots refer to is in the bucket, with its
+    /// size, and that the expected files are in them.
     ///
     /// # Errors
     ///
-    /// `SnapshotMissing` or `PackMissing`, with what is missing; `RepositoryDamaged`
-    /// where something on the way cannot be read.
-    pub async fn prove_presence(
+    /// `SnapshotMissing` or `PackMissing`, with what is missing; `SnapshotTruncated`
+    /// where a file is not in its snapshot; `RepositoryDamaged` where something on
+    /// the way cannot be read.
+    pub async fn prove_presence<'a>(
         &self,
         bucket: &Bucket,
-        snapshots: &[&SnapshotId],
+        snapshots: &[impl Into<Expected<'a>> + Copy],
     ) -> Result<Presence, Failure> {
+        let expected: Vec<Expected<'a>> = snapshots.iter().map(|snapshot| (*snapshot).into()).collect();
+        unless_moved(self.look(bucket, &expected), self.look(bucket, &expected)).await
+    }
+
+    async fn look(&self, bucket: &Bucket, expected: &[Expected<'_>]) -> Result<Presence, Failure> {
         let reader = Reader { key: &self.key, bucket, index: self.index(bucket).await? };
         let mut needed = Needed::default();
-        for snapshot in snapshots {
+        for Expected { snapshot, files } in expected {
             let root = reader.root(snapshot).await?;
-            reader.walk(root, &mut needed).await?;
+            let mut unseen = Unseen::new(files);
+            reader.walk(root, &mut needed, &mut unseen).await?;
+            unseen.none(snapshot)?;
         }
         let stored = stored_packs(bucket, reader.packs(&needed)?).await?;
-        stored.presence(bucket).await
+        let size = |id| {
+            let bucket = bucket.clone();
+            async move { bucket.size(&pack_name(id)).await }
+        };
+        stored.presence(size).await
     }
 
     async fn index(&self, bucket: &Bucket) -> Result<Index, Failure> {
@@ -121,6 +152,60 @@ impl Opened {
     }
 }
 
+/// Looks again before it calls a pack missing: a prune moves what is needed to other
+/// packs and then deletes those that an index which was read before it still names.
+async fn unless_moved(
+    look: impl Future<Output = Result<Presence, Failure>>,
+    again: impl Future<Output = Result<Presence, Failure>>,
+) -> Result<Presence, Failure> {
+    match look.await {
+        Err(failure) if failure.reason == Reason::PackMissing => {
+            tracing::warn!("looking again: {}", failure.message);
+            again.await
+        }
+        found => found,
+    }
+}
+
+/// Files of a snapshot that were not seen yet.
+#[derive(Debug)]
+struct Unseen<'a>(BTreeMap<&'a str, Option<u64>>);
+
+impl<'a> Unseen<'a> {
+    fn new(files: &[(&'a str, Option<u64>)]) -> Self {
+        Self(files.iter().copied().collect())
+    }
+
+    /// Whether one of them would be in this folder or below it.
+    fn is_below(&self, folder: &str) -> bool {
+        let mut files = self.0.range(folder..).map(|(path, _)| *path);
+        // Others may sort between the folder's name and what is in it: `/a-b` before `/a/b`.
+        let mut alike = files.by_ref().take_while(|path| path.starts_with(folder));
+        alike.any(|path| path[folder.len()..].starts_with('/'))
+    }
+
+    /// Strikes a file off, if it is as large as it must be.
+    fn see(&mut self, path: &str, node: &format::Node) {
+        let Some(size) = self.0.get(path) else { return };
+        // A folder or link of that name has no contents.
+        if node.content.is_some() && size.is_none_or(|size| size == node.size) {
+            self.0.remove(path);
+        }
+    }
+
+    fn none(&self, snapshot: &SnapshotId) -> Result<(), Failure> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let named = self.0.iter().take(MOST_NAMED).map(|(path, size)| match size {
+            Some(size) => format!("{path} with {size} bytes"),
+            None => (*path).to_owned(),
+        });
+        let named = named.collect::<Vec<_>>().join(", ");
+        Err(Failure::new(Reason::SnapshotTruncated, format!("snapshot {snapshot} lacks {named}")))
+    }
+}
+
 /// Blobs that snapshots need.
 #[derive(Debug, Default)]
 struct Needed {
@@ -147,10 +232,11 @@ impl Reader<'_> {
         document.map(|snapshot| snapshot.tree).map_err(|error| damaged(&name, &error))
     }
 
-    async fn walk(&self, root: Id, needed: &mut Needed) -> Result<(), Failure> {
-        let mut open = vec![root];
-        while let Some(id) = open.pop() {
-            if !needed.trees.insert(id) {
+    async fn walk(&self, root: Id, needed: &mut Needed, unseen: &mut Unseen<'_>) -> Result<(), Failure> {
+        let mut open = vec![(root, String::new())];
+        while let Some((id, folder)) = open.pop() {
+            // Folders with the same contents are one tree; only for a path it is read again.
+            if !needed.trees.insert(id) && !unseen.is_below(&folder) {
                 continue;
             }
             if needed.trees.len() > MOST_TREES {
@@ -158,7 +244,9 @@ impl Reader<'_> {
                 return Err(Failure::new(Reason::Unsupported, message));
             }
             for node in self.tree(id).await?.nodes {
-                open.extend(node.subtree);
+                let path = format!("{folder}/{}", node.name);
+                unseen.see(&path, &node);
+                open.extend(node.subtree.map(|tree| (tree, path)));
                 needed.data.extend(node.content.into_iter().flatten());
             }
         }
@@ -243,12 +331,20 @@ async fn stored_packs(bucket: &Bucket, needed: Packs) -> Result<Stored, Failure>
 }
 
 impl Stored {
-    async fn presence(mut self, bucket: &Bucket) -> Result<Presence, Failure> {
+    async fn presence<Asked>(mut self, size: impl Fn(Id) -> Asked) -> Result<Presence, Failure>
+    where
+        Asked: Future<Output = Result<Option<u64>, Failure>>,
+    {
         // Some servers list what was just written only later: what a listing
-        // lacks is asked for by name before it is called missing.
-        for id in self.lacking().into_iter().take(MOST_NAMED) {
-            if let Some(size) = bucket.size(&pack_name(id)).await? {
+        // lacks is asked for by name, until as many are certain as are named.
+        let mut certain = 0;
+        for id in self.lacking() {
+            if let Some(size) = size(id).await? {
                 self.found.insert(id, size);
+            }
+            certain += usize::from(!self.is_whole(id));
+            if certain == MOST_NAMED {
+                break;
             }
         }
         let lacking = self.lacking();
@@ -328,6 +424,10 @@ fn missing(packs: &[(Id, u64, Option<u64>)], count: usize) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::{cell::Cell, future::ready};
+
+    use rstest::rstest;
+
     use super::*;
     use crate::format::tests::id;
 
@@ -362,6 +462,90 @@ mod tests {
         assert_eq!(stored(&[('a', 10), ('b', 19)]).lacking(), [id('b'), id('c')]);
         let failure = missing(&[stored(&[('a', 9)]).compared(id('a'))], 1);
         assert!(failure.message.contains(&format!("{} has 9 bytes instead of 10", id('a'))), "{failure}");
+    }
+
+    /// A hundred packs, of which a listing showed none.
+    fn unlisted() -> Stored {
+        let ids: Vec<Id> = (0..100_u8).map(|number| Id::of(&[number])).collect();
+        let sizes = ids.iter().map(|id| (*id, 10)).collect();
+        let needed = Packs { sizes, alone: ids.into_iter().collect(), choices: HashSet::new() };
+        Stored { needed, found: BTreeMap::new() }
+    }
+
+    #[tokio::test]
+    async fn a_listing_that_lags_behind_is_no_loss() {
+        let presence = unlisted().presence(|_| ready(Ok(Some(10)))).await;
+        assert_eq!(presence, Ok(Presence { packs: 100, bytes: 1000 }));
+    }
+
+    #[tokio::test]
+    async fn packs_that_are_lost_are_not_all_asked_for() {
+        let asked = Cell::new(0);
+        let size = |_| {
+            asked.set(asked.get() + 1);
+            ready(Ok(None))
+        };
+        let failure = unlisted().presence(size).await.expect_err("lost");
+        assert_eq!((failure.reason, asked.get()), (Reason::PackMissing, MOST_NAMED));
+    }
+
+    #[rstest]
+    #[case::there(&[Ok(())], Ok(()), 1)]
+    #[case::moved_by_a_prune(&[Err(Reason::PackMissing), Ok(())], Ok(()), 2)]
+    #[case::lost(&[Err(Reason::PackMissing), Err(Reason::PackMissing)], Err(Reason::PackMissing), 2)]
+    #[case::no_snapshot(&[Err(Reason::SnapshotMissing)], Err(Reason::SnapshotMissing), 1)]
+    #[tokio::test]
+    async fn a_missing_pack_is_looked_for_twice(
+        #[case] looks: &[Result<(), Reason>],
+        #[case] expected: Result<(), Reason>,
+        #[case] times: usize,
+    ) {
+        let looked = Cell::new(0);
+        let look = async || {
+            let look = looks[looked.replace(looked.get() + 1)];
+            look.map(|()| Presence { packs: 1, bytes: 1 }).map_err(|reason| Failure::new(reason, ""))
+        };
+        let found = unless_moved(look(), look()).await.map(|_| ()).map_err(|failure| failure.reason);
+        assert_eq!((found, looked.get()), (expected, times));
+    }
+
+    /// A node as restic 0.19.1 writes it.
+    fn node(json: &str) -> format::Node {
+        serde_json::from_str(json).expect("a node")
+    }
+
+    const ETCD: &str = "/data/etcd-snapshot.db";
+
+    #[rstest]
+    #[case::whole(ETCD, r#"{"name":"x","type":"file","size":15,"content":[]}"#, true)]
+    #[case::cut_off(ETCD, r#"{"name":"x","type":"file","size":14,"content":[]}"#, false)]
+    #[case::empty(ETCD, r#"{"name":"x","type":"file","content":[]}"#, false)]
+    #[case::a_folder(ETCD, r#"{"name":"x","type":"dir","size":15,"content":null}"#, false)]
+    #[case::elsewhere("/etcd-snapshot.db", r#"{"name":"x","type":"file","size":15,"content":[]}"#, false)]
+    fn an_expected_file_is_seen(#[case] path: &str, #[case] json: &str, #[case] seen: bool) {
+        let mut unseen = Unseen::new(&[(ETCD, Some(15))]);
+        unseen.see(path, &node(json));
+        let snapshot = "ab".repeat(32).parse().expect("an id");
+        let lacking = unseen.none(&snapshot).err().map(|failure| failure.reason);
+        assert_eq!(lacking, (!seen).then_some(Reason::SnapshotTruncated));
+    }
+
+    #[test]
+    fn a_file_whose_size_is_not_known_is_seen_by_its_name() {
+        let mut unseen = Unseen::new(&[("/data/kubedr.json", None)]);
+        unseen.see("/data/kubedr.json", &node(r#"{"name":"kubedr.json","size":7,"content":[]}"#));
+        unseen.none(&"ab".repeat(32).parse().expect("an id")).expect("nothing is lacking");
+    }
+
+    #[rstest]
+    #[case::root("", true)]
+    #[case::its_folder("/data", true)]
+    #[case::another_that_begins_alike("/dat", false)]
+    #[case::the_file_itself("/data/kubedr.json", false)]
+    #[case::other("/etc", false)]
+    fn a_folder_is_read_again_for_a_path(#[case] folder: &str, #[case] below: bool) {
+        let files = [("/data-old", None), ("/data/kubedr.json", None)];
+        assert_eq!(Unseen::new(&files).is_below(folder), below);
     }
 
     #[test]

@@ -28,6 +28,8 @@ fn by_code(code: &str, message: &str) -> Option<Reason> {
         "NoSuchBucket" => Reason::BucketMissing,
         "BucketAlreadyExists" => Reason::BucketForbidden,
         "RequestTimeTooSkewed" | "RequestExpired" => Reason::ClockSkew,
+        // Both come with 400, and both pass.
+        "RequestTimeout" | "IncompleteBody" => Reason::Unavailable,
         "SlowDown"
         | "SlowDownRead"
         | "SlowDownWrite"
@@ -86,7 +88,9 @@ fn by_chain(chain: &str) -> Reason {
     if says(&["dns error", "failed to lookup address", "name or service not known", "no such host"]) {
         return Reason::HostNotFound;
     }
-    if says(&["certificate", "tls", "ssl", "corrupt message", "alert"]) && !says(&["timed out", "timeout"]) {
+    // A handshake that was cut, or a server with a trouble of its own, passes by itself.
+    let passes = ["timed out", "timeout", "eof", "reset by peer", "internal error", "internalerror"];
+    if says(&["certificate", "tls", "ssl", "corrupt message", "alert"]) && !says(&passes) {
         return Reason::TlsUntrusted;
     }
     Reason::ConnectionRefused
@@ -100,7 +104,7 @@ pub(crate) fn hint(chain: &str) -> &'static str {
                 it needs one with CA:FALSE that the authority signed";
     }
     if chain.contains("InvalidContentType") {
-        return ": what answers there does not speak TLS";
+        return ": what answers there does not speak TLS: write http:// in spec.url if that is meant";
     }
     ""
 }
@@ -134,6 +138,12 @@ mod tests {
     )]
     #[case::no_bucket(404, "NoSuchBucket", "The specified bucket does not exist.", Reason::BucketMissing)]
     #[case::bucket_of_another(409, "BucketAlreadyExists", "", Reason::BucketForbidden)]
+    #[case::slow_upload(
+        400,
+        "RequestTimeout",
+        "Your socket connection to the server was not read from",
+        Reason::Unavailable
+    )]
     #[case::slow_down(503, "SlowDown", "Please reduce your request rate.", Reason::Throttled)]
     #[case::minio_slow_down(503, "SlowDownWrite", "", Reason::Throttled)]
     #[case::internal(

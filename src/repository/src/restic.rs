@@ -95,8 +95,7 @@ impl Restic {
 
     /// Makes the repository and returns the id of its config.
     ///
-    /// Only where [`Bucket::contents`](crate::Bucket::contents) found nothing:
-    /// restic itself does not see the remains of an older repository.
+    /// Only where [`Bucket::contents`](crate::Bucket::contents) found nothing.
     pub async fn init(&self) -> Result<SnapshotId, Failure> {
         #[derive(Deserialize)]
         struct Initialized {
@@ -156,7 +155,7 @@ impl Restic {
             return Ok(snapshots);
         }
         let message = format!("these snapshots cannot be read: {}", unreadable.join(", "));
-        Err(Failure::new(Reason::SyncIncomplete, message))
+        Err(Failure::new(Reason::RepositoryDamaged, message))
     }
 
     /// Lists the snapshots that can be read, and names those that cannot.
@@ -166,6 +165,11 @@ impl Restic {
         let arguments = ["snapshots", "--json", "--no-lock"].map(OsString::from).to_vec();
         let ended = self.end("snapshots", arguments, DOCUMENT).await?;
         self.judge("snapshots", &ended)?;
+        // So is a listing of the bucket that failed: restic then prints an empty list and exits with 0.
+        if !verdict::is_whole_listing(&ended.last_words) {
+            let what = "restic snapshots could not list the bucket";
+            return Err(self.failure(Reason::Unavailable, what, &ended, Reason::Unavailable.advice()));
+        }
         let snapshots = output::parse("snapshots", &ended.output)?;
         // restic leaves them out and calls it a success.
         Ok(Listing { snapshots, unreadable: verdict::ignored(&ended.last_words) })

@@ -110,6 +110,13 @@ pub(crate) fn said(last_words: &str) -> String {
     messages.split_off(messages.len().saturating_sub(MOST_MESSAGES)).join("; ")
 }
 
+/// Whether a listing of snapshots tells of all that are in the bucket, readable or not.
+///
+/// Where restic cannot list the bucket it says so here, prints an empty list, and calls it a success.
+pub(crate) fn is_whole_listing(last_words: &str) -> bool {
+    !last_words.contains("could not load snapshots")
+}
+
 /// Ids of the snapshots that restic left out of a listing because it could not read them.
 pub(crate) fn ignored(last_words: &str) -> Vec<String> {
     let ids = last_words.lines().filter_map(|line| line.strip_prefix("Ignoring \"")?.split_once('"'));
@@ -136,6 +143,13 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    #[test]
+    fn a_listing_that_failed_is_not_an_empty_one() {
+        let failed = "could not load snapshots: client.ListObjectsV2: Access Denied.";
+        assert!(!is_whole_listing(failed));
+        assert!(is_whole_listing("Ignoring \"0f\": ciphertext verification failed"));
+    }
 
     #[rstest]
     #[case::no_repository(10, "", Reason::RepositoryGone)]

@@ -29,6 +29,11 @@ pub(crate) struct Tree {
 /// A file, folder or other thing in a tree.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Node {
+    /// Its name, with what cannot be printed escaped as Go does it.
+    pub(crate) name: String,
+    /// Size of a file in bytes; absent for an empty one.
+    #[serde(default)]
+    pub(crate) size: u64,
     /// Data blobs of a file, in their order.
     #[serde(default)]
     pub(crate) content: Option<Vec<Id>>,

@@ -11,7 +11,7 @@ mod documents;
 mod index;
 mod key;
 
-pub(crate) use documents::{Config, Snapshot, Tree, documents};
+pub(crate) use documents::{Config, Node, Snapshot, Tree, documents};
 pub(crate) use index::{Index, Kind, Located};
 pub(crate) use key::Key;
 

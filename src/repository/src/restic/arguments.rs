@@ -60,7 +60,9 @@ pub(super) fn files(request: &FilesBackup<'_>) -> Vec<OsString> {
 }
 
 fn backup(host: &str, tags: &[String]) -> Vec<OsString> {
-    let mut arguments = ["backup", "--json", RETRY_LOCK].map(OsString::from).to_vec();
+    // With --force no earlier snapshot is looked for: one that is damaged must not stop a new
+    // backup, and every file is read, not believed unchanged for its time and size.
+    let mut arguments = ["backup", "--json", "--force", RETRY_LOCK].map(OsString::from).to_vec();
     arguments.push(format!("--host={host}").into());
     arguments.extend(tags.iter().map(|tag| OsString::from(format!("--tag={tag}"))));
     arguments

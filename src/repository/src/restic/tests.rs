@@ -35,6 +35,7 @@ fn a_stream_is_backed_up_with() {
     let expected = [
         "backup",
         "--json",
+        "--force",
         "--retry-lock=5m",
         "--host=cluster",
         "--tag=kubedr",
@@ -55,7 +56,7 @@ fn files_are_backed_up_with() {
     let paths = ["/data/certificates", "--password-command=x"].map(PathBuf::from);
     let request = FilesBackup { host: "cluster", tags: &tags(), paths: &paths };
     let told = arguments::files(&request);
-    assert_eq!(texts(&told)[6..], ["--", "/data/certificates", "--password-command=x"]);
+    assert_eq!(texts(&told)[7..], ["--", "/data/certificates", "--password-command=x"]);
 }
 
 #[test]
