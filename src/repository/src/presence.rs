@@ -103,7 +103,7 @@ impl Opened {
         snapshots: &[impl Into<Expected<'a>> + Copy],
     ) -> Result<Presence, Failure> {
         let expected: Vec<Expected<'a>> = snapshots.iter().map(|snapshot| (*snapshot).into()).collect();
-        unless_moved(self.look(bucket, &expected), self.look(bucket, &expected)).await
+        Box::pin(unless_moved(self.look(bucket, &expected), self.look(bucket, &expected))).await
     }
 
     async fn look(&self, bucket: &Bucket, expected: &[Expected<'_>]) -> Result<Presence, Failure> {
