@@ -54,6 +54,10 @@ pub const STORE_CA_MOUNT: &str = "/store_ca";
 pub const WORK_MOUNT: &str = "/work";
 /// Root of what is stored; `kubedr.json` is written here. A folder of the work volume.
 pub const DATA_MOUNT: &str = "/data";
+/// The file of the first snapshot: what etcd streamed, never on the node. Upstream's name since its first release.
+pub const ETCD_SNAPSHOT_FILE: &str = "/data/etcd-snapshot.db";
+/// The file of the second snapshot that says what both hold.
+pub const EVIDENCE_FILE: &str = "/data/kubedr.json";
 /// Where the agent leaves its result.
 pub const RESULT_FILE: &str = "/dev/termination-log";
 

@@ -105,7 +105,7 @@ pub(crate) async fn run(
     Ok(Ended { status: status?, output: kept, overflowed, last_words: last_words?, stopped })
 }
 
-async fn told_to_stop(stop: Option<Stop>) -> Reason {
+pub(crate) async fn told_to_stop(stop: Option<Stop>) -> Reason {
     if let Some(mut stop) = stop
         && let Ok(reason) = stop.wait_for(Option::is_some).await
         && let Some(reason) = *reason

@@ -82,15 +82,27 @@ fn by_status(status: u16) -> Reason {
     }
 }
 
+/// What only a person can mend, in rustls' words in lower case. Any other trouble of a
+/// handshake passes: one that was cut, or a server with an internal error.
+const UNTRUSTED: &[&str] = &[
+    "certificate",
+    "corrupt message",
+    "peer is incompatible",
+    "doesn't support any known protocol",
+    "alert: unknownca",
+    "alert: handshakefailure",
+    "alert: protocolversion",
+    "alert: insufficientsecurity",
+    "alert: unrecogni",
+];
+
 fn by_chain(chain: &str) -> Reason {
     let chain = chain.to_ascii_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| chain.contains(word));
     if says(&["dns error", "failed to lookup address", "name or service not known", "no such host"]) {
         return Reason::HostNotFound;
     }
-    // A handshake that was cut, or a server with a trouble of its own, passes by itself.
-    let passes = ["timed out", "timeout", "eof", "reset by peer", "internal error", "internalerror"];
-    if says(&["certificate", "tls", "ssl", "corrupt message", "alert"]) && !says(&passes) {
+    if says(UNTRUSTED) {
         return Reason::TlsUntrusted;
     }
     Reason::ConnectionRefused
@@ -142,6 +154,12 @@ mod tests {
         400,
         "RequestTimeout",
         "Your socket connection to the server was not read from",
+        Reason::Unavailable
+    )]
+    #[case::cut_upload(
+        400,
+        "IncompleteBody",
+        "You did not provide the number of bytes specified by the Content-Length HTTP header",
         Reason::Unavailable
     )]
     #[case::slow_down(503, "SlowDown", "Please reduce your request rate.", Reason::Throttled)]
@@ -222,6 +240,15 @@ mod tests {
     #[case::no_tls(
         "TLS handshake failed: received corrupt message of type InvalidContentType",
         Reason::TlsUntrusted
+    )]
+    #[case::no_common_protocol(
+        "TLS handshake failed: received fatal alert: ProtocolVersion",
+        Reason::TlsUntrusted
+    )]
+    #[case::handshake_was_cut("client error (Connect): tls handshake eof", Reason::ConnectionRefused)]
+    #[case::server_has_a_trouble_of_its_own(
+        "TLS handshake failed: received fatal alert: InternalError",
+        Reason::ConnectionRefused
     )]
     fn a_broken_connection_becomes(#[case] chain: &str, #[case] expected: Reason) {
         assert_eq!(reason(Refusal::Unreached { chain }), expected);

@@ -21,7 +21,7 @@ use tokio::process::Command;
 use zeroize::Zeroizing;
 
 use crate::{
-    Access, Stop,
+    Access, Bucket, Stop,
     process::{self, Ended, Keep},
     verdict::{self, Exit},
 };
@@ -95,7 +95,8 @@ impl Restic {
 
     /// Makes the repository and returns the id of its config.
     ///
-    /// Only where [`Bucket::contents`](crate::Bucket::contents) found nothing.
+    /// Only where [`Bucket::contents`](crate::Bucket::contents) found nothing: restic
+    /// refuses where it sees keys or snapshots, but not packs or indexes.
     pub async fn init(&self) -> Result<SnapshotId, Failure> {
         #[derive(Deserialize)]
         struct Initialized {
@@ -154,24 +155,56 @@ impl Restic {
         if unreadable.is_empty() {
             return Ok(snapshots);
         }
-        let message = format!("these snapshots cannot be read: {}", unreadable.join(", "));
-        Err(Failure::new(Reason::RepositoryDamaged, message))
+        Err(output::damaged(&unreadable))
     }
 
     /// Lists the snapshots that can be read, and names those that cannot.
     ///
     /// Without a lock, so that a running prune cannot hide what is there.
+    ///
+    /// # Guarantees
+    ///
+    /// What is in the bucket is in the list or named: restic says to its standard
+    /// error alone what it left out, and calls that a success.
     pub async fn listing(&self) -> Result<Listing, Failure> {
+        let listing = self.listed().await?;
+        let left_out = listing.lacks(self.stored().await?);
+        if left_out.is_empty() {
+            return Ok(listing);
+        }
+        // Made since, or left out without a word. What is gone by now does not count.
+        let mut listing = self.listed().await?;
+        let left_out = listing.lacks(left_out);
+        let stored = self.stored().await?;
+        listing.unreadable.extend(left_out.into_iter().filter(|id| stored.contains(id)));
+        Ok(listing)
+    }
+
+    /// Ids of the snapshots in the bucket.
+    async fn stored(&self) -> Result<Vec<String>, Failure> {
+        let bucket = Bucket::new(&self.access)?;
+        let mut ids = Vec::new();
+        let listing = bucket.list("snapshots/", |page| {
+            ids.extend(page.objects.iter().filter_map(|object| output::snapshot_id(&object.name)));
+        });
+        tokio::select! {
+            listed = Box::pin(listing) => listed?,
+            reason = process::told_to_stop(self.stop.clone()) => {
+                return Err(Failure::new(reason, "listing the snapshots was stopped"));
+            }
+        }
+        Ok(ids)
+    }
+
+    async fn listed(&self) -> Result<Listing, Failure> {
         let arguments = ["snapshots", "--json", "--no-lock"].map(OsString::from).to_vec();
         let ended = self.end("snapshots", arguments, DOCUMENT).await?;
         self.judge("snapshots", &ended)?;
-        // So is a listing of the bucket that failed: restic then prints an empty list and exits with 0.
-        if !verdict::is_whole_listing(&ended.last_words) {
+        if let Some(reason) = verdict::unlisted(&ended.last_words) {
             let what = "restic snapshots could not list the bucket";
-            return Err(self.failure(Reason::Unavailable, what, &ended, Reason::Unavailable.advice()));
+            return Err(self.failure(reason, what, &ended, reason.advice()));
         }
         let snapshots = output::parse("snapshots", &ended.output)?;
-        // restic leaves them out and calls it a success.
         Ok(Listing { snapshots, unreadable: verdict::ignored(&ended.last_words) })
     }
 

@@ -41,6 +41,8 @@ pub(crate) fn reason(exit: Exit, last_words: &str) -> Reason {
 const MEANINGS: &[(&str, Reason)] = &[
     // Of two inits at once: the other one made it, which the next try finds.
     ("config already initialized", Reason::RepositoryLocked),
+    ("repository already contains keys", Reason::RepositoryLocked),
+    ("repository already contains snapshots", Reason::RepositoryLocked),
     ("failed to start command", Reason::ImageBroken),
     ("command failed: ", Reason::SnapshotTruncated),
     ("all source directories/files do not exist", Reason::HostPathMissing),
@@ -51,7 +53,21 @@ const MEANINGS: &[(&str, Reason)] = &[
     ("repository is already locked", Reason::RepositoryLocked),
     ("wrong password or no key found", Reason::WrongPassword),
     ("x509: ", Reason::TlsUntrusted),
-    ("tls: ", Reason::TlsUntrusted),
+    ("tls: failed to verify certificate", Reason::TlsUntrusted),
+    ("tls: first record does not look like a TLS handshake", Reason::TlsUntrusted),
+    ("tls: bad certificate", Reason::TlsUntrusted),
+    ("tls: unsupported certificate", Reason::TlsUntrusted),
+    ("tls: revoked certificate", Reason::TlsUntrusted),
+    ("tls: expired certificate", Reason::TlsUntrusted),
+    ("tls: unknown certificate", Reason::TlsUntrusted),
+    ("tls: certificate required", Reason::TlsUntrusted),
+    ("tls: handshake failure", Reason::TlsUntrusted),
+    ("tls: protocol version not supported", Reason::TlsUntrusted),
+    ("tls: server selected unsupported protocol version", Reason::TlsUntrusted),
+    ("tls: insufficient security level", Reason::TlsUntrusted),
+    ("tls: unrecognized name", Reason::TlsUntrusted),
+    // Any other passes, for example an internal error of the server.
+    ("tls: ", Reason::ConnectionRefused),
     ("http: server gave HTTP response to HTTPS client", Reason::TlsUntrusted),
     ("no such host", Reason::HostNotFound),
     ("server misbehaving", Reason::HostNotFound),
@@ -110,11 +126,12 @@ pub(crate) fn said(last_words: &str) -> String {
     messages.split_off(messages.len().saturating_sub(MOST_MESSAGES)).join("; ")
 }
 
-/// Whether a listing of snapshots tells of all that are in the bucket, readable or not.
+/// Why a listing of snapshots is not whole.
 ///
 /// Where restic cannot list the bucket it says so here, prints an empty list, and calls it a success.
-pub(crate) fn is_whole_listing(last_words: &str) -> bool {
-    !last_words.contains("could not load snapshots")
+pub(crate) fn unlisted(last_words: &str) -> Option<Reason> {
+    let said = last_words.lines().map(message).find(|text| text.contains("could not load snapshots"))?;
+    Some(by_words(&said).unwrap_or(Reason::Unavailable))
 }
 
 /// Ids of the snapshots that restic left out of a listing because it could not read them.
@@ -147,8 +164,9 @@ mod tests {
     #[test]
     fn a_listing_that_failed_is_not_an_empty_one() {
         let failed = "could not load snapshots: client.ListObjectsV2: Access Denied.";
-        assert!(!is_whole_listing(failed));
-        assert!(is_whole_listing("Ignoring \"0f\": ciphertext verification failed"));
+        assert_eq!(unlisted(failed), Some(Reason::AccessDenied));
+        assert_eq!(unlisted("could not load snapshots: EOF"), Some(Reason::Unavailable));
+        assert_eq!(unlisted("Ignoring \"0f\": ciphertext verification failed"), None);
     }
 
     #[rstest]
@@ -187,6 +205,18 @@ mod tests {
     #[case::no_tls(1, r#"{"message_type":"exit_error","code":1,"message":"Fatal: Fatal: create repository at s3:https://127.0.0.1:17070/bucket/pre failed: client.BucketExists: Get \"https://127.0.0.1:17070/bucket/?location=\": http: server gave HTTP response to HTTPS client"}"#, Reason::TlsUntrusted)]
     #[case::damaged_config(1, r#"{"message_type":"exit_error","code":1,"message":"Fatal: config or key 458b374d0f9994bb9864e4d0b419286ff3ed4a14c6f91cbdab810c591716ec57 is damaged: ciphertext verification failed"}"#, Reason::RepositoryDamaged)]
     #[case::made_by_another(1, r#"{"message_type":"exit_error","code":1,"message":"Fatal: Fatal: create key in repository at s3:http://127.0.0.1:17070/bucket/pre failed: repository master key and config already initialized"}"#, Reason::RepositoryLocked)]
+    #[case::made_half_by_another(1, r#"{"message_type":"exit_error","code":1,"message":"Fatal: Fatal: create key in repository at s3:http://127.0.0.1:17099/bucket/pre failed: repository already contains keys"}"#, Reason::RepositoryLocked)]
+    #[case::used_by_another(1, r#"{"message_type":"exit_error","code":1,"message":"Fatal: Fatal: create key in repository at s3:http://127.0.0.1:17099/bucket/pre failed: repository already contains snapshots"}"#, Reason::RepositoryLocked)]
+    #[case::server_refuses_our_authority(
+        1,
+        "Fatal: Get \"https://s3/bucket/\": remote error: tls: bad certificate",
+        Reason::TlsUntrusted
+    )]
+    #[case::server_has_a_trouble_of_its_own(
+        1,
+        "Fatal: Get \"https://s3/bucket/\": remote error: tls: internal error",
+        Reason::ConnectionRefused
+    )]
     #[case::interrupted(130, "signal interrupt received, cleaning up \n", Reason::Killed)]
     #[case::silent(1, "", Reason::Unavailable)]
     fn an_exit_code_becomes(#[case] code: i32, #[case] last_words: &str, #[case] expected: Reason) {

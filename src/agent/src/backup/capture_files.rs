@@ -10,7 +10,7 @@ use capture::{
 };
 use model::{
     Reason, SnapshotId,
-    environment::{CERTIFICATES_MOUNT, DATA_MOUNT, HOST_MOUNT},
+    environment::{CERTIFICATES_MOUNT, EVIDENCE_FILE, HOST_MOUNT},
     result::Failure,
 };
 use repository::{FilesBackup, Summary};
@@ -126,12 +126,11 @@ async fn stored(
     first: &Stored<StreamFacts>,
     files: Vec<Entry>,
 ) -> Result<Summary, Failure> {
-    let evidence_file = format!("{DATA_MOUNT}/kubedr.json");
-    session.evidence(&first.captured, files).write(&session.config.place.mounts.at(&evidence_file))?;
+    session.evidence(&first.captured, files).write(&session.config.place.mounts.at(EVIDENCE_FILE))?;
     let request = FilesBackup {
         host: &session.config.host,
         tags: &session.identity.tags(Some(session.second(&first.summary.snapshot_id))),
-        paths: &mounted(&session.config, &[CERTIFICATES_MOUNT, HOST_MOUNT, &evidence_file]),
+        paths: &mounted(&session.config, &[CERTIFICATES_MOUNT, HOST_MOUNT, EVIDENCE_FILE]),
     };
     session.repository.restic.backup_files(request).await
 }

@@ -2,14 +2,11 @@
 use std::path::PathBuf;
 
 use capture::etcd::StreamFacts;
-use model::{Reason, environment::DATA_MOUNT, result::Failure};
+use model::{Reason, environment::ETCD_SNAPSHOT_FILE, result::Failure};
 use repository::{StreamBackup, Summary};
 
 use super::{Session, Stored, is_own_end};
 use crate::{arguments::StreamRequest, handover::Handover};
-
-/// Name of the stored file, upstream's since its first release.
-const FILE: &str = "etcd-snapshot.db";
 
 /// Has restic run `agent stream`, and checks that both say the same.
 pub async fn store(session: &Session) -> Result<Stored<StreamFacts>, Failure> {
@@ -18,7 +15,7 @@ pub async fn store(session: &Session) -> Result<Stored<StreamFacts>, Failure> {
     let request = StreamBackup {
         host: &session.config.host,
         tags: &session.identity.tags(None),
-        file: &format!("{DATA_MOUNT}/{FILE}"),
+        file: ETCD_SNAPSHOT_FILE,
         command: &command(session, handover.clone())?,
     };
     let stored = session.repository.restic.backup_stream(request).await;

@@ -17,10 +17,11 @@ use history::History;
 use identity::Identity;
 use model::{
     SnapshotId,
+    environment::{ETCD_SNAPSHOT_FILE, EVIDENCE_FILE},
     result::{Backup, EtcdFacts, Failure, Outcome},
     tags::Second,
 };
-use repository::{Opened, Summary};
+use repository::{Expected, Opened, Summary};
 use source::Source;
 
 use crate::{config::BackupConfig, report::Ended, repository_access::Repository, run::Run};
@@ -79,8 +80,14 @@ impl Session {
     async fn store(&self) -> Outcome<Backup> {
         let first = capture_stream::store(self).await?;
         let second = capture_files::store(self, &first).await?;
-        let ids = [&first.summary.snapshot_id, &second.summary.snapshot_id];
-        let proving = self.opened.prove_presence(&self.repository.bucket, &ids);
+        let stream = [(ETCD_SNAPSHOT_FILE, Some(first.captured.bytes))];
+        let evidence = self.config.place.mounts.at(EVIDENCE_FILE);
+        let evidence = [(&*evidence.to_string_lossy(), None)];
+        let expected = [
+            Expected { snapshot: &first.summary.snapshot_id, files: &stream },
+            Expected { snapshot: &second.summary.snapshot_id, files: &evidence },
+        ];
+        let proving = self.opened.prove_presence(&self.repository.bucket, &expected);
         let presence = self.run.unless_stopped(proving).await?;
         tracing::info!(packs = presence.packs, bytes = presence.bytes, "every pack is in the bucket");
         Ok(self.result(&first, &second))

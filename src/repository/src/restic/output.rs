@@ -1,10 +1,15 @@
 //! What restic prints.
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use model::{Reason, SnapshotId, result::Failure};
 use serde::Deserialize;
 
 /// Oldest restic that ends with an exit code of its own for what matters here.
 pub(super) const OLDEST: (u32, u32) = (0, 17);
+
+/// Most snapshots that a message names.
+const MOST_NAMED: usize = 10;
 
 /// What restic says of a backup that it made.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -54,7 +59,7 @@ pub struct Snapshot {
 pub struct Listing {
     /// Snapshots that can be read.
     pub snapshots: Vec<Snapshot>,
-    /// Ids of those that cannot; the last 40 or so.
+    /// Ids of those that cannot.
     pub unreadable: Vec<String>,
 }
 
@@ -71,6 +76,28 @@ pub struct SnapshotSummary {
     /// Bytes read.
     #[serde(default)]
     pub total_bytes_processed: u64,
+}
+
+impl Listing {
+    /// Those of the stored snapshots that it neither lists nor names.
+    pub(super) fn lacks(&self, stored: Vec<String>) -> Vec<String> {
+        let listed = self.snapshots.iter().map(|snapshot| snapshot.id.as_str());
+        let known: HashSet<&str> = listed.chain(self.unreadable.iter().map(String::as_str)).collect();
+        stored.into_iter().filter(|id| !known.contains(id.as_str())).collect()
+    }
+}
+
+/// The id of a snapshot, if that is the name of one in the bucket.
+pub(super) fn snapshot_id(name: &str) -> Option<String> {
+    let id: SnapshotId = name.strip_prefix("snapshots/")?.parse().ok()?;
+    Some(id.to_string())
+}
+
+/// The failure of whoever needs all snapshots where some cannot be read.
+pub(super) fn damaged(unreadable: &[String]) -> Failure {
+    let named = unreadable.iter().take(MOST_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let (count, reason) = (unreadable.len(), Reason::RepositoryDamaged);
+    Failure::new(reason, format!("{count} snapshots cannot be read: {named}. {}", reason.advice()))
 }
 
 /// Whether a line is one of those that are read: a summary or an id, no progress.

@@ -1,9 +1,11 @@
+use std::os::unix::fs::PermissionsExt;
+
 use rstest::rstest;
 
 use model::{BucketLookup, Store};
 
 use super::{
-    output::{is_message, is_new_enough, last_line, parse, version},
+    output::{damaged, is_message, is_new_enough, last_line, parse, snapshot_id, version},
     *,
 };
 use crate::access::tests::credentials;
@@ -118,6 +120,47 @@ fn a_listing_of_restic_is_read() {
     assert_eq!(listed[0].tags, ["kubedr", "a:b", "c"]);
     assert_eq!(listed[0].summary.as_ref().map(|it| it.data_added), Some(3_000_789));
     assert_eq!(listed[1].summary, None);
+}
+
+fn listing(listed: &str, unreadable: &str) -> Listing {
+    let json = format!(r#"[{{"time":"2026-11-21T11:18:37Z","id":"{}"}}]"#, listed.repeat(64));
+    let snapshots = parse("snapshots", json.as_bytes()).expect("as restic writes it");
+    Listing { snapshots, unreadable: vec![unreadable.repeat(64)] }
+}
+
+#[test]
+fn a_snapshot_that_restic_left_out_without_a_word_is_found_in_the_bucket() {
+    let stored = ["a", "b", "c"].map(|digit| digit.repeat(64)).to_vec();
+    assert_eq!(listing("a", "b").lacks(stored), ["c".repeat(64)]);
+    assert_eq!(listing("a", "b").lacks(vec!["a".repeat(64)]), Vec::<String>::new());
+}
+
+#[test]
+fn only_what_has_the_name_of_a_snapshot_is_one() {
+    let id = "0f".repeat(32);
+    assert_eq!(snapshot_id(&format!("snapshots/{id}")), Some(id.clone()));
+    for name in [format!("index/{id}"), "snapshots/.tmp".to_owned(), format!("snapshots/{id}.bak")] {
+        assert_eq!(snapshot_id(&name), None);
+    }
+}
+
+#[test]
+fn snapshots_that_cannot_be_read_are_named_as_damage() {
+    let failure = damaged(&vec!["0f".repeat(32); 100]);
+    assert_eq!(failure.reason, Reason::RepositoryDamaged);
+    assert!(failure.message.starts_with("100 snapshots cannot be read: 0f0f"), "{failure}");
+    assert!(failure.message.len() < 1000 && failure.message.ends_with(Reason::RepositoryDamaged.advice()));
+}
+
+#[tokio::test]
+async fn a_listing_that_failed_is_not_taken_for_an_empty_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = folder.path().join("restic");
+    let script = "#!/bin/sh\necho '[]'; echo 'could not load snapshots: Access Denied.' >&2\n";
+    std::fs::write(&program, script).expect("a script");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).expect("a mode");
+    let restic = Restic::new(&access(), folder.path()).program(program);
+    assert_eq!(restic.listing().await.expect_err("failed").reason, Reason::AccessDenied);
 }
 
 #[rstest]
