@@ -39,17 +39,27 @@ pub async fn remove_stale_locks(bucket: &Bucket) -> Result<Vec<Lock>, Failure> {
         tracing::warn!(
             lock = lock.id,
             age_seconds = lock.age.as_secs(),
-            "deleting the lock of a restic that died"
+            "its restic died: deleting the lock"
         );
-        if let Err(failure) = bucket.delete(&format!("locks/{}", lock.id)).await {
-            // Keys for backups need no right to delete: the lock is told of below, and those
-            // that it is in the way of say so themselves.
-            tracing::warn!(lock = lock.id, reason = %failure.reason, "not deleted: {}", failure.message);
-        }
+        tell(lock, bucket.delete(&format!("locks/{}", lock.id)).await)?;
     }
     // What could not be deleted is still in restic's way, so it is told as well.
     let (left, alive) = list(bucket).await?;
     Ok(left.into_iter().chain(alive).collect())
+}
+
+/// Lets a lock be that may not be deleted.
+///
+/// Keys for backups need no right to delete: the lock is counted as there, and whoever
+/// it is in the way of says so.
+fn tell(lock: &Lock, deleted: Result<(), Failure>) -> Result<(), Failure> {
+    match deleted {
+        Err(failure) if matches!(failure.reason, Reason::AccessDenied | Reason::ObjectLocked) => {
+            tracing::warn!(lock = lock.id, reason = %failure.reason, "not deleted: {}", failure.message);
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 async fn list(bucket: &Bucket) -> Result<(Vec<Lock>, Vec<Lock>), Failure> {
@@ -121,6 +131,20 @@ mod tests {
     fn a_lock_is_dead(#[case] modified: &str, #[case] answered: &str, #[case] dead: bool) {
         let locks = aged(&page(&name(), Some(modified), Some(answered))).expect("dated");
         assert_eq!(locks[0].age > DEAD, dead);
+    }
+
+    #[rstest]
+    #[case::deleted(Ok(()), Ok(()))]
+    #[case::not_allowed(Err(Reason::AccessDenied), Ok(()))]
+    #[case::object_lock(Err(Reason::ObjectLocked), Ok(()))]
+    #[case::server_gone(Err(Reason::ConnectionRefused), Err(Reason::ConnectionRefused))]
+    fn a_lock_that_may_not_be_deleted_stops_nothing(
+        #[case] deleted: Result<(), Reason>,
+        #[case] expected: Result<(), Reason>,
+    ) {
+        let lock = Lock { id: "0f".repeat(32), age: DEAD };
+        let told = tell(&lock, deleted.map_err(|reason| Failure::new(reason, "")));
+        assert_eq!(told.map_err(|failure| failure.reason), expected);
     }
 
     #[rstest]
