@@ -57,8 +57,6 @@ pub struct BackupConfig {
     pub extra_host_paths: Vec<String>,
     /// Bytes per second.
     pub max_rate: Option<u64>,
-    /// The whole Job's deadline.
-    pub deadline: Duration,
 }
 
 /// What `forget` needs.
@@ -180,6 +178,7 @@ impl Environment {
     /// Reads what `backup` needs.
     pub fn backup(&self, mounts: Mounts) -> Result<BackupConfig, Failure> {
         let cluster_uid = self.required(environment::CLUSTER_UID)?;
+        self.whole_deadline()?;
         Ok(BackupConfig {
             place: self.place(mounts)?,
             pinned: self.required_parsed(environment::REPOSITORY_ID)?,
@@ -191,7 +190,6 @@ impl Environment {
             certs_dir: self.text(environment::CERTS_DIR),
             extra_host_paths: self.json(environment::EXTRA_HOST_PATHS)?.unwrap_or_default(),
             max_rate: self.parsed(environment::MAX_RATE)?,
-            deadline: self.whole_deadline()?,
         })
     }
 
@@ -304,7 +302,8 @@ mod tests {
     fn what_is_not_given_has_its_default() {
         let config = environment(whole()).backup(mounts()).expect("whole");
         assert_eq!((config.host.as_str(), config.policy.as_str()), ("uid", "kubedr-system/test-backup"));
-        assert_eq!((config.certs_dir, config.max_rate, config.deadline), (None, None, DEADLINE));
+        assert_eq!((config.certs_dir, config.max_rate), (None, None));
+        assert_eq!(environment(whole()).whole_deadline(), Ok(DEADLINE));
         assert_eq!(environment(whole()).init(mounts()).expect("whole").replace, None);
         environment(whole()).forget(mounts()).expect("whole");
     }

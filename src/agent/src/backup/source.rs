@@ -38,8 +38,6 @@ pub async fn choose(config: &BackupConfig, run: &Run) -> Result<Source, Failure>
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::time::Duration;
-
     use model::{BucketLookup, Store};
 
     use crate::config::{BackupConfig, Mounts, Place};
@@ -64,7 +62,6 @@ pub(super) mod tests {
             certs_dir: None,
             extra_host_paths: Vec::new(),
             max_rate: None,
-            deadline: Duration::from_hours(1),
         }
     }
 }
