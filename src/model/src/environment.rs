@@ -20,6 +20,12 @@ pub const POLICY_NAMESPACE: &str = "KUBEDR_POLICY_NAMESPACE";
 pub const LOCATION_NAME: &str = "KUBEDR_LOCATION_NAME";
 /// The [`Store`](crate::Store), as JSON.
 pub const STORE: &str = "KUBEDR_STORE";
+/// Name of the Secret that is mounted at [`CREDENTIALS_MOUNT`]; only for messages, absent where
+/// there is none to name.
+pub const CREDENTIALS_SECRET: &str = "KUBEDR_CREDENTIALS_SECRET";
+/// Name of the Secret that is mounted at [`ETCD_CREDENTIALS_MOUNT`]; only for messages, absent
+/// where there is none to name.
+pub const ETCD_CREDENTIALS_SECRET: &str = "KUBEDR_ETCD_CREDENTIALS_SECRET";
 /// File with the private certificate authority of the S3 server; absent where there is none.
 pub const STORE_CA_FILE: &str = "KUBEDR_STORE_CA_FILE";
 /// The pinned id of the repository; absent before the first success.
