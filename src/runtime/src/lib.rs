@@ -23,4 +23,4 @@ pub use call::{CallError, TIMEOUT, call};
 pub use context::Context;
 pub use drive::{Gate, Wiring, drive};
 pub use error::Error;
-pub use plan::{Event, Importance, MetadataPatch, Plan, Target, apply_of, dynamic, status_of};
+pub use plan::{Event, Importance, MetadataPatch, Plan, Target, apply_of, dynamic, fingerprint, status_of};

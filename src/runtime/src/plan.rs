@@ -144,8 +144,7 @@ const APPLIED: &str = "kubedr.catalogicsoftware.com/applied";
 /// A value that someone else changed is brought back. What the API server added is left.
 pub fn apply_of<K: Resource + Serialize>(built: &K, stored: Option<&K>) -> Option<DynamicObject> {
     let mut object = dynamic(built);
-    let hash = fingerprint(&serde_json::to_string(built).expect("Kubernetes types serialise"));
-    object.annotations_mut().insert(APPLIED.to_owned(), hash);
+    object.annotations_mut().insert(APPLIED.to_owned(), fingerprint(built));
     let wanted = serde_json::to_value(&object).expect("Kubernetes types serialise");
     let is_there = stored.is_some_and(|stored| {
         holds(&serde_json::to_value(stored).expect("Kubernetes types serialise"), &wanted)
@@ -167,8 +166,10 @@ fn holds(stored: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// FNV-1a, 64 bits: the same in every version of Rust and of kubedr.
-fn fingerprint(text: &str) -> String {
+/// What tells one built object from another, in 16 hex digits: FNV-1a, 64 bits, the same in every
+/// version of Rust and of kubedr.
+pub fn fingerprint(built: &impl Serialize) -> String {
+    let text = serde_json::to_string(built).expect("Kubernetes types serialise");
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
     format!("{:016x}", text.bytes().fold(0xcbf2_9ce4_8422_2325, step))
 }

@@ -18,10 +18,12 @@ use k8s_openapi::{
 };
 use kube::{Resource, ResourceExt};
 use model::environment::{self, ForgetList};
+use runtime::fingerprint;
 
 use crate::{
     Settings,
     agent_pod::{AgentPod, CONTAINER, Needs, read_only, secret, variable},
+    marks,
     placement::{NodeLabels, Place},
 };
 
@@ -57,10 +59,7 @@ pub fn cronjob(
         starting_deadline_seconds: Some(START_DEADLINE),
         successful_jobs_history_limit: Some(HISTORY),
         failed_jobs_history_limit: Some(HISTORY),
-        job_template: JobTemplateSpec {
-            metadata: Some(ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() }),
-            spec: Some(backup(policy, location, place, settings)),
-        },
+        job_template: template(backup(policy, location, place, settings), &labels),
     };
     CronJob {
         metadata: ObjectMeta {
@@ -73,6 +72,24 @@ pub fn cronjob(
         spec: Some(spec),
         status: None,
     }
+}
+
+/// What each Job of the CronJob is made of, and the mark that tells the Jobs of one spec from those
+/// of another.
+fn template(spec: JobSpec, labels: &BTreeMap<String, String>) -> JobTemplateSpec {
+    let metadata = ObjectMeta {
+        annotations: Some([(marks::MADE_FOR.to_owned(), fingerprint(&spec))].into()),
+        labels: Some(labels.clone()),
+        ..ObjectMeta::default()
+    };
+    JobTemplateSpec { metadata: Some(metadata), spec: Some(spec) }
+}
+
+/// Whether a Job was made of what its CronJob is made of now.
+pub fn is_up_to_date(cronjob: &CronJob, job: &Job) -> bool {
+    let made_for = |object: &ObjectMeta| object.annotations.as_ref()?.get(marks::MADE_FOR).cloned();
+    let template = cronjob.spec.as_ref().and_then(|spec| spec.job_template.metadata.as_ref());
+    template.and_then(made_for) == made_for(&job.metadata)
 }
 
 /// A stored CronJob as it can be applied again: suspended, and else as it was.
@@ -227,15 +244,22 @@ pub fn manual_job_name(policy: &MetadataBackupPolicy, tag: &str) -> String {
     names::location_job(&policy.name_any(), Work::Backup, tag)
 }
 
-/// The Job that answers a `run-now`: as the CronJob would make it.
-pub fn manual_job(policy: &MetadataBackupPolicy, tag: &str, (built, stored): (CronJob, &CronJob)) -> Job {
-    let template = built.spec.map(|spec| spec.job_template).unwrap_or_default();
-    let metadata = template.metadata.unwrap_or_default();
+/// Name of the Job that takes the place of another one: the same one's always has the same.
+pub fn replacement_name(policy: &MetadataBackupPolicy, replaced: &Job) -> String {
+    let what = format!("instead of {}", replaced.uid().unwrap_or_default());
+    names::location_job(&policy.name_any(), Work::Backup, &what)
+}
+
+/// A Job besides those of the schedule: as the CronJob would make it.
+pub fn manual_job(name: String, (built, stored): (&CronJob, &CronJob)) -> Job {
+    let template = built.spec.as_ref().map(|spec| spec.job_template.clone()).unwrap_or_default();
+    let mut metadata = template.metadata.unwrap_or_default();
+    let annotations = metadata.annotations.get_or_insert_default();
+    annotations.insert(MANUAL.0.to_owned(), MANUAL.1.to_owned());
     Job {
         metadata: ObjectMeta {
-            name: Some(manual_job_name(policy, tag)),
-            namespace: policy.namespace(),
-            annotations: Some([(MANUAL.0.to_owned(), MANUAL.1.to_owned())].into()),
+            name: Some(name),
+            namespace: built.namespace(),
             owner_references: stored.controller_owner_ref(&()).map(|owner| vec![owner]),
             ..metadata
         },

@@ -149,10 +149,33 @@ fn proceed(world: &World, history: &History, way: &Way) -> Plan {
         return plan;
     }
     plan.apply.extend(apply_of(&built, world.cronjob.as_ref()));
-    let now = run_now(world, history, built);
-    plan.create.extend(now.job.map(|job| dynamic(&job)));
+    let now = run_now(world, history, &built);
+    let instead = instead(world, history, &built);
+    plan.create.extend(now.job.iter().chain(instead.job.iter()).map(dynamic));
+    plan.delete.extend(instead.of);
     plan.patch.extend(now.seen);
     plan
+}
+
+/// What takes the place of runs that cannot begin.
+#[derive(Default)]
+struct Instead {
+    job: Option<Job>,
+    of: Vec<Target>,
+}
+
+/// Ends runs that cannot begin as they were asked for, once it is asked for in another way.
+///
+/// They would hold up every later one until their deadline. The place of the newest is taken before it
+/// goes, so that no slot is lost in between.
+fn instead(world: &World, history: &History, built: &CronJob) -> Instead {
+    let is_outdated =
+        |job: &Job| job.metadata.deletion_timestamp.is_none() && !build::is_up_to_date(built, job);
+    let newest = history.stuck().map(|(job, _)| job).filter(|job| is_outdated(job));
+    let newest = newest.filter(|_| !world.policy.spec.suspend).zip(world.cronjob.as_ref());
+    let job = newest
+        .map(|(job, stored)| build::manual_job(build::replacement_name(&world.policy, job), (built, stored)));
+    Instead { job, of: history.hung().filter(|job| is_outdated(job)).map(Target::of).collect() }
 }
 
 fn ready(world: &World, history: &History, location: &BackupLocation) -> Verdict {
@@ -180,20 +203,21 @@ struct RunNow {
 
 /// Answers a new tag once: with a Job that the tag names, then with a mark, since the Job
 /// itself will be tidied away.
-fn run_now(world: &World, history: &History, built: CronJob) -> RunNow {
+fn run_now(world: &World, history: &History, built: &CronJob) -> RunNow {
     let policy = &world.policy;
     let tag = policy.annotations().get(annotation::RUN_NOW).filter(|tag| !tag.is_empty());
     let Some(tag) = tag.filter(|tag| policy.annotations().get(marks::RUN_NOW_SEEN) != Some(tag)) else {
         return RunNow::default();
     };
     let seen = Some(MetadataPatch::annotation(Target::of(policy), marks::RUN_NOW_SEEN, tag));
-    if history.has(&build::manual_job_name(policy, tag)) {
+    let name = build::manual_job_name(policy, tag);
+    if history.has(&name) {
         return RunNow { seen, ..RunNow::default() };
     }
     match &world.cronjob {
         // One run at a time, whoever asked for it.
         Some(stored) if !history.is_busy() => {
-            RunNow { job: Some(build::manual_job(policy, tag, (built, stored))), seen }
+            RunNow { job: Some(build::manual_job(name, (built, stored))), seen }
         }
         // The watch tells when the CronJob is there, or when the run ends.
         _ => RunNow::default(),

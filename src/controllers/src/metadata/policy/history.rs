@@ -71,12 +71,18 @@ impl<'a> History<'a> {
         })
     }
 
-    /// Why the newest run of all cannot begin, where it cannot.
-    pub fn stuck(&self) -> Option<&Failure> {
-        match &self.0.first()?.run {
-            Run::Stuck(failure) => Some(failure),
+    /// The newest run of all, and why it cannot begin, where it cannot.
+    pub fn stuck(&self) -> Option<(&'a Job, &Failure)> {
+        let newest = self.0.first()?;
+        match &newest.run {
+            Run::Stuck(failure) => Some((newest.job, failure)),
             _ => None,
         }
+    }
+
+    /// All runs that cannot begin, newest first.
+    pub fn hung(&self) -> impl Iterator<Item = &'a Job> {
+        self.0.iter().filter(|entry| matches!(entry.run, Run::Stuck(_))).map(|entry| entry.job)
     }
 
     /// The newest success that has had no record since before `since`.

@@ -27,7 +27,10 @@ use super::{
     history::{History, Made, record_of, word},
     observe::World,
 };
-use crate::{metadata::text, run::Ended};
+use crate::{
+    metadata::text,
+    run::{self, Ended},
+};
 
 /// The whole status.
 pub fn status(
@@ -57,12 +60,30 @@ pub fn status(
         conditions,
         ..previous
     };
+    let known = base.backup_pod.is_some();
     match newest(world, history) {
+        _ if history.stuck().is_some() => hanging(history, base),
         Some((job, ended)) => after(world, base, (job, ended)),
-        None if base.backup_status.is_none() => {
-            MetadataBackupPolicyStatus { backup_status: Some(Phase::Initializing.to_string()), ..base }
-        }
+        None if known => base,
+        // Nothing ended since there was something to say.
+        None if ready.holds == Some(false) => failed(base, &Failure::new(ready.reason, &*ready.message)),
+        None if base.backup_time.is_none() || history.is_busy() => initializing(base),
         None => base,
+    }
+}
+
+/// Upstream's fields tell of a run that cannot begin as of one that failed, but that it has no pod to name.
+fn hanging(history: &History, base: MetadataBackupPolicyStatus) -> MetadataBackupPolicyStatus {
+    let Some((job, failure)) = history.stuck() else { return base };
+    let began = run::started(job).to_string();
+    failed(MetadataBackupPolicyStatus { backup_time: Some(began), backup_pod: None, ..base }, failure)
+}
+
+fn initializing(base: MetadataBackupPolicyStatus) -> MetadataBackupPolicyStatus {
+    MetadataBackupPolicyStatus {
+        backup_status: Some(Phase::Initializing.to_string()),
+        backup_error_message: Some(String::new()),
+        ..base
     }
 }
 
@@ -74,12 +95,15 @@ fn conditions(world: &World) -> &[Condition] {
     world.policy.status.as_ref().map_or(&[], |status| status.conditions.as_slice())
 }
 
-/// The newest run that ended, unless the status tells of a newer one whose Job is gone, or of
-/// this very one and nobody is left who could tell more.
+/// The newest run that ended, unless the status tells of a newer one that hung or whose Job is
+/// gone, or of the end of this very one and nobody is left who could tell more.
 fn newest<'a, 'b>(world: &World, history: &'b History<'a>) -> Option<(&'a Job, &'b Ended<Made<'a>>)> {
-    let told = world.policy.status.as_ref().and_then(|status| status.backup_time.as_deref());
+    let status = world.policy.status.as_ref();
+    let told = status.and_then(|status| status.backup_time.as_deref());
     let told: Option<Timestamp> = told.and_then(|time| time.parse().ok());
-    let has_more = |ended: &Ended<_>, told| ended.started > told || (ended.started == told && !ended.is_mute);
+    let hung = status.is_some_and(|status| status.backup_pod.is_none());
+    let has_more =
+        |ended: &Ended<_>, told| ended.started > told || (ended.started == told && (hung || !ended.is_mute));
     history.newest().filter(|(_, ended)| told.is_none_or(|told| has_more(ended, told)))
 }
 
@@ -166,7 +190,7 @@ fn without_figures(base: MetadataBackupPolicyStatus) -> MetadataBackupPolicyStat
 
 /// Whether the newest run was a success. One that cannot begin says so before it ends.
 fn fresh(world: &World, history: &History) -> Verdict {
-    if let Some(failure) = history.stuck() {
+    if let Some((_, failure)) = history.stuck() {
         return said(failure);
     }
     match newest(world, history).map(|(_, ended)| ended) {

@@ -69,8 +69,17 @@ impl World {
         world
     }
 
+    /// A Job of the CronJob as it is now, that has not ended.
+    fn unfinished(&self) -> Job {
+        let cronjob = self.cronjob.as_ref().expect("a cronjob");
+        let template = cronjob.spec.as_ref().and_then(|spec| spec.job_template.metadata.clone());
+        let mut job = job("run-x", "CronJob", cronjob, None);
+        job.metadata.annotations = template.and_then(|template| template.annotations);
+        job
+    }
+
     fn hanging(mut self, reason: &str) -> Self {
-        let job = job("run-x", "CronJob", self.cronjob.as_ref().expect("a cronjob"), None);
+        let job = self.unfinished();
         let waiting = container(&json!({ "waiting": { "reason": reason } }));
         self.pods.push(pod(&job, &json!({ "phase": "Pending", "containerStatuses": [waiting] })));
         self.backups.push(job);
@@ -79,7 +88,7 @@ impl World {
 
     /// With a Job of a minute that has no pod, and what its events say.
     fn without_a_pod(mut self, trouble: Option<&str>) -> Self {
-        let job = job("run-x", "CronJob", self.cronjob.as_ref().expect("a cronjob"), None);
+        let job = self.unfinished();
         self.troubles.extend(trouble.map(|message| ("run-x-uid".to_owned(), message.to_owned())));
         self.backups.push(job);
         self
@@ -282,13 +291,16 @@ fn containers(world: &mut World) -> &mut Vec<k8s_openapi::api::core::v1::Contain
 #[case::nothing_ran(running(), "Unknown/Pending", "Initializing")]
 #[case::newest_run_succeeded(running().failed("10:00").succeeded("11:00"), "True/Fresh", "Completed")]
 #[case::newest_run_failed(running().succeeded("10:00").failed("11:00"), "False/EtcdUnreachable", "Failed")]
-#[case::image_is_missing(running().hanging("ImagePullBackOff"), "False/ImagePull", "Initializing")]
-#[case::folder_is_missing(running().on_a_missing_folder(), "False/HostPathMissing", "Initializing")]
-#[case::no_pod_can_be_made(running().without_a_pod(Some("exceeded quota")), "False/Unschedulable", "Initializing")]
+#[case::image_is_missing(running().hanging("ImagePullBackOff"), "False/ImagePull", "Failed")]
+#[case::folder_is_missing(running().on_a_missing_folder(), "False/HostPathMissing", "Failed")]
+#[case::no_pod_can_be_made(running().without_a_pod(Some("exceeded quota")), "False/Unschedulable", "Failed")]
 #[case::pod_is_being_replaced(running().succeeded("11:00").without_a_pod(None), "True/Fresh", "Completed")]
-#[case::next_one_hangs(running().succeeded("11:00").hanging("ImagePullBackOff"), "False/ImagePull", "Completed")]
+#[case::next_one_hangs(running().succeeded("11:00").hanging("ImagePullBackOff"), "False/ImagePull", "Failed")]
+#[case::one_that_hung_goes_on(went_on(), "False/HostPathMissing", "Initializing")]
+#[case::one_that_hung_was_removed(hung(), "False/HostPathMissing", "Failed")]
+#[case::one_that_hung_goes_on_and_succeeds(hung().succeeded("12:01"), "True/Fresh", "Completed")]
 #[case::newest_job_was_tidied_away(without_its_newest_job(), "False/EtcdUnreachable", "Failed")]
-#[case::run_that_hung_ran_out_of_time(hung().out_of_time("11:59"), "False/HostPathMissing", "Failed")]
+#[case::run_that_hung_ran_out_of_time(hung().out_of_time("12:01"), "False/HostPathMissing", "Failed")]
 #[case::run_that_did_not_hang_ran_out_of_time(running().out_of_time("11:59"), "False/DeadlineExceeded", "Failed")]
 #[case::its_pod_is_gone(running().succeeded("11:00").written().drained(), "True/Fresh", "Completed")]
 #[case::its_pod_is_gone_and_it_failed(running().failed("11:00").written().drained(), "False/EtcdUnreachable", "Failed")]
@@ -315,6 +327,31 @@ fn hung() -> World {
     World { backups: Vec::new(), pods: Vec::new(), troubles: Vec::new(), ..world }
 }
 
+/// After what hung for want of a folder found it.
+fn went_on() -> World {
+    World { backups: Vec::new(), pods: Vec::new(), ..hung() }.backing_up()
+}
+
+#[rstest]
+#[case::it_cannot_be_asked_for(new().with(|spec| spec.etcd_endpoint = "etcd".into()), "Failed", "InvalidSpec: spec.etcdEndpoint")]
+#[case::it_has_nowhere_to_go(new().with_location(None), "Failed", "DestinationMissing: ")]
+#[case::it_is_in_order(new(), "Initializing", "")]
+#[case::it_is_in_order_again(new().with_location(None).written().with_location(Some(ready_location())), "Initializing", "")]
+#[case::a_run_cannot_begin(running().on_a_missing_folder(), "Failed", "HostPathMissing: ")]
+#[case::a_backup_was_made_before_it_was_asked_wrongly(
+    running().succeeded("11:00").written().with(|spec| spec.etcd_endpoint = "etcd".into()), "Completed", ""
+)]
+fn upstreams_status_of_a_policy_says_why_when(
+    #[case] world: World,
+    #[case] status: &str,
+    #[case] begins: &str,
+) {
+    let told = told(&decide(&world), &world);
+    assert_eq!(told.backup_status.as_deref(), Some(status));
+    let message = told.backup_error_message.expect("a message");
+    assert!(message.starts_with(begins) && message.is_empty() == begins.is_empty(), "{message}");
+}
+
 #[rstest]
 #[case::with_its_record(running().recorded().succeeded("11:00"), "True/Ready")]
 #[case::without_one_for_an_hour(running().succeeded("11:00"), "False/ApiWriteFailed")]
@@ -334,6 +371,7 @@ fn a_backup(#[case] world: World, #[case] ready: &str) {
 #[case::nothing_when_the_pod_of_a_failure_is_gone(running().failed("11:00").written().drained(), &[])]
 #[case::a_success_that_only_its_record_tells_of(running().succeeded("11:00").marked().drained(), &["BackupSucceeded"])]
 #[case::run_that_hangs(running().hanging("ImagePullBackOff"), &["BackupFailed"])]
+#[case::end_of_a_run_that_hung(hung().out_of_time("12:01"), &["BackupFailed"])]
 #[case::run_that_still_hangs(running().hanging("ImagePullBackOff").written(), &[])]
 fn tells_once_of(#[case] world: World, #[case] expected: &[&str]) {
     let events: Vec<_> = decide(&world).events.iter().map(|event| event.reason).collect();
@@ -584,6 +622,58 @@ fn a_backup_that_was_asked_for_is_marked_even_if_the_operator_died_after_making_
     world.backups[0].metadata.name = Some(build::manual_job_name(&world.policy, "a"));
     let plan = decide(&world);
     assert_eq!((plan.create.len(), plan.patch.len()), (0, 1));
+}
+
+fn corrected(world: World) -> World {
+    world.with(|spec| spec.certs_dir = Some("/etc/kubernetes".into()))
+}
+
+/// Jobs that are made, and those that go.
+#[rstest]
+#[case::none_while_it_is_asked_for_as_before(running().on_a_missing_folder(), 0, &[])]
+#[case::one_for_one_that_hangs(corrected(running().on_a_missing_folder()), 1, &["run-x-uid"])]
+#[case::none_for_one_that_runs(corrected(running().backing_up()), 0, &[])]
+#[case::none_for_one_that_is_about_to_begin(corrected(running().hanging("ContainerCreating")), 0, &[])]
+#[case::none_while_nothing_shall_start(suspended(corrected(running().on_a_missing_folder())), 0, &["run-x-uid"])]
+#[case::none_for_one_that_goes_already(leaving(corrected(running().on_a_missing_folder())), 0, &[])]
+#[case::one_for_one_of_an_unknown_spec(unmarked(running().on_a_missing_folder()), 1, &["run-x-uid"])]
+#[case::none_beside_one_that_was_made_before(replaced(), 0, &["run-x-uid"])]
+fn runs_that_take_the_place_of_another(#[case] world: World, #[case] made: usize, #[case] gone: &[&str]) {
+    let plan = decide(&world);
+    let targets: Vec<&str> = plan.delete.iter().map(|target| target.uid.as_str()).collect();
+    assert_eq!((plan.create.len(), targets.as_slice()), (made, gone));
+}
+
+fn leaving(mut world: World) -> World {
+    world.backups[0].metadata.deletion_timestamp = Some(object(json!(NOW)));
+    world
+}
+
+fn unmarked(mut world: World) -> World {
+    world.backups[0].metadata.annotations = None;
+    world
+}
+
+/// Where the operator died before the Job that hangs was removed.
+fn replaced() -> World {
+    let mut world = corrected(running().on_a_missing_folder());
+    let mut second: Job = object(json!(decide(&world).create[0]));
+    second.metadata.uid = Some("second-uid".to_owned());
+    second.metadata.creation_timestamp = Some(object(json!(NOW)));
+    world.pods.push(pod(&second, &json!({ "phase": "Running" })));
+    world.backups[0].status = Some(object(json!({ "startTime": "2030-01-01T11:59:00Z" })));
+    world.backups.push(second);
+    world
+}
+
+#[test]
+fn the_job_that_takes_the_place_of_another_is_as_the_cronjob_would_make_it_now() {
+    let world = corrected(running().on_a_missing_folder());
+    let job: Job = object(json!(decide(&world).create[0]));
+    let template = built(&world).spec.expect("a spec").job_template;
+    assert_eq!(job.spec, template.spec);
+    assert!(build::is_up_to_date(&built(&world), &job), "else it would be replaced in turn");
+    assert!(crate::ownership::controls(world.cronjob.as_ref().expect("a cronjob"), &job));
 }
 
 fn built(world: &World) -> CronJob {
