@@ -13,7 +13,12 @@ use model::{
 };
 use serde::de::DeserializeOwned;
 
-use crate::backup::history::Owner;
+use crate::{
+    arguments::Verb,
+    backup::history::Owner,
+    mounted_secret::Mount,
+    secrets::{self, Secrets},
+};
 
 /// The deadline of a Job that sets none.
 const DEADLINE: Duration = Duration::from_hours(1);
@@ -97,6 +102,8 @@ pub struct Place {
     pub ca_file: Option<PathBuf>,
     /// The pod's folders.
     pub mounts: Mounts,
+    /// The pod's Secrets.
+    pub secrets: Secrets,
 }
 
 /// The pod's folders.
@@ -119,16 +126,6 @@ impl Mounts {
     /// The root itself.
     pub fn root(&self) -> &Path {
         &self.root
-    }
-
-    /// The Secret of the repository.
-    pub fn credentials(&self) -> PathBuf {
-        self.at(environment::CREDENTIALS_MOUNT)
-    }
-
-    /// The Secret of etcd's client.
-    pub fn etcd_credentials(&self) -> PathBuf {
-        self.at(environment::ETCD_CREDENTIALS_MOUNT)
     }
 
     /// The one writable folder.
@@ -165,22 +162,42 @@ impl Environment {
         self.whole_deadline().unwrap_or(DEADLINE).mul_f64(SHARE)
     }
 
+    /// The Secrets of a pod that does this.
+    pub fn secrets(&self, verb: &Verb, mounts: &Mounts) -> Secrets {
+        // What deletes may have the Secret of `spec.maintenanceCredentials`: nobody told which it is.
+        let field = (!matches!(verb, Verb::Forget)).then_some("spec.credentials");
+        Secrets {
+            bucket: Mount {
+                folder: mounts.at(environment::CREDENTIALS_MOUNT),
+                name: self.text(environment::CREDENTIALS_SECRET),
+                field,
+                keys: &secrets::BUCKET,
+            },
+            etcd: Mount {
+                folder: mounts.at(environment::ETCD_CREDENTIALS_MOUNT),
+                name: self.text(environment::ETCD_CREDENTIALS_SECRET),
+                field: Some("spec.etcdCreds"),
+                keys: &secrets::ETCD,
+            },
+        }
+    }
+
     /// Reads what `init` needs.
-    pub fn init(&self, mounts: Mounts) -> Result<InitConfig, Failure> {
+    pub fn init(&self, mounts: Mounts, secrets: Secrets) -> Result<InitConfig, Failure> {
         self.whole_deadline()?;
         Ok(InitConfig {
-            place: self.place(mounts)?,
+            place: self.place(mounts, secrets)?,
             pinned: self.parsed(environment::REPOSITORY_ID)?,
             replace: self.parsed(environment::REPLACE_REPOSITORY)?,
         })
     }
 
     /// Reads what `backup` needs.
-    pub fn backup(&self, mounts: Mounts) -> Result<BackupConfig, Failure> {
+    pub fn backup(&self, mounts: Mounts, secrets: Secrets) -> Result<BackupConfig, Failure> {
         let cluster_uid = self.required(environment::CLUSTER_UID)?;
         self.whole_deadline()?;
         Ok(BackupConfig {
-            place: self.place(mounts)?,
+            place: self.place(mounts, secrets)?,
             pinned: self.required_parsed(environment::REPOSITORY_ID)?,
             host: self.text(environment::CLUSTER_NAME).unwrap_or_else(|| cluster_uid.clone()),
             cluster_uid,
@@ -194,10 +211,10 @@ impl Environment {
     }
 
     /// Reads what `forget` needs.
-    pub fn forget(&self, mounts: Mounts) -> Result<ForgetConfig, Failure> {
+    pub fn forget(&self, mounts: Mounts, secrets: Secrets) -> Result<ForgetConfig, Failure> {
         self.whole_deadline()?;
         Ok(ForgetConfig {
-            place: self.place(mounts)?,
+            place: self.place(mounts, secrets)?,
             pinned: self.required_parsed(environment::REPOSITORY_ID)?,
             cluster_uid: self.required(environment::CLUSTER_UID)?,
             policy: self.policy()?,
@@ -205,9 +222,10 @@ impl Environment {
         })
     }
 
-    fn place(&self, mounts: Mounts) -> Result<Place, Failure> {
+    fn place(&self, mounts: Mounts, secrets: Secrets) -> Result<Place, Failure> {
         let store = self.json(environment::STORE)?.ok_or_else(|| missing(environment::STORE))?;
-        Ok(Place { store, ca_file: self.text(environment::STORE_CA_FILE).map(PathBuf::from), mounts })
+        let ca_file = self.text(environment::STORE_CA_FILE).map(PathBuf::from);
+        Ok(Place { store, ca_file, mounts, secrets })
     }
 
     fn policy(&self) -> Result<String, Failure> {
@@ -270,6 +288,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::secrets::tests::secrets;
 
     const STORE: &str =
         r#"{"url":"http://s3:9000","bucket":"b","prefix":"","region":"us-east-1","lookup":"Auto"}"#;
@@ -300,12 +319,28 @@ mod tests {
 
     #[test]
     fn what_is_not_given_has_its_default() {
-        let config = environment(whole()).backup(mounts()).expect("whole");
+        let config = environment(whole()).backup(mounts(), secrets()).expect("whole");
         assert_eq!((config.host.as_str(), config.policy.as_str()), ("uid", "kubedr-system/test-backup"));
         assert_eq!((config.certs_dir, config.max_rate), (None, None));
         assert_eq!(environment(whole()).whole_deadline(), Ok(DEADLINE));
-        assert_eq!(environment(whole()).init(mounts()).expect("whole").replace, None);
-        environment(whole()).forget(mounts()).expect("whole");
+        assert_eq!(environment(whole()).init(mounts(), secrets()).expect("whole").replace, None);
+        environment(whole()).forget(mounts(), secrets()).expect("whole");
+    }
+
+    #[rstest]
+    #[case::init(Verb::Init, Some("spec.credentials"))]
+    #[case::backup(Verb::Backup, Some("spec.credentials"))]
+    #[case::forget_which_may_have_others(Verb::Forget, None)]
+    fn secrets_are_called_by_what_the_operator_told(#[case] verb: Verb, #[case] field: Option<&str>) {
+        let names = [
+            (environment::CREDENTIALS_SECRET.to_owned(), "s3-creds".to_owned()),
+            (environment::ETCD_CREDENTIALS_SECRET.to_owned(), "etcd-creds".to_owned()),
+        ];
+        let Secrets { bucket, etcd } = environment(names.into()).secrets(&verb, &mounts());
+        assert_eq!((bucket.name.as_deref(), bucket.field), (Some("s3-creds"), field));
+        assert_eq!((etcd.name.as_deref(), etcd.field), (Some("etcd-creds"), Some("spec.etcdCreds")));
+        let Secrets { bucket, etcd } = environment(BTreeMap::new()).secrets(&verb, &mounts());
+        assert_eq!((bucket.name, etcd.name), (None, None));
     }
 
     #[test]
@@ -328,7 +363,8 @@ mod tests {
         for value in [Some(String::new()), None] {
             variables.remove(name);
             variables.extend(value.map(|value| (name.to_owned(), value)));
-            let failure = environment(variables.clone()).backup(mounts()).expect_err("lacks a variable");
+            let failure =
+                environment(variables.clone()).backup(mounts(), secrets()).expect_err("lacks a variable");
             assert_eq!((failure.reason, failure.field.as_deref()), (Reason::InvalidSpec, Some(name)));
         }
     }
@@ -345,7 +381,7 @@ mod tests {
     fn a_malformed_variable_is_named(#[case] name: &str, #[case] value: &str) {
         let mut variables = whole();
         variables.insert(name.to_owned(), value.to_owned());
-        let failure = environment(variables).backup(mounts()).expect_err("malformed");
+        let failure = environment(variables).backup(mounts(), secrets()).expect_err("malformed");
         assert_eq!((failure.reason, failure.field.as_deref()), (Reason::InvalidSpec, Some(name)));
     }
 }

@@ -65,30 +65,31 @@ fn main() -> ExitCode {
 async fn dispatch(arguments: Arguments, environment: &Environment) -> ExitCode {
     let Arguments { result_file, root, verb, .. } = arguments;
     let mounts = Mounts::new(root);
+    let secrets = environment.secrets(&verb, &mounts);
     let report = report::Report::new(result_file);
     match verb {
         Verb::Init => {
-            let config = environment.init(mounts);
+            let config = environment.init(mounts, secrets);
             let run = Run::start(environment.deadline(), now);
             report
                 .conclude("init", &run, config.map(|config| Box::pin(init::init(config, run.clone()))))
                 .await
         }
         Verb::Backup => {
-            let config = environment.backup(mounts);
+            let config = environment.backup(mounts, secrets);
             let run = Run::start(environment.deadline(), now);
             report
                 .conclude("backup", &run, config.map(|config| Box::pin(backup::backup(config, run.clone()))))
                 .await
         }
         Verb::Forget => {
-            let config = environment.forget(mounts);
+            let config = environment.forget(mounts, secrets);
             let run = Run::start(environment.deadline(), now);
             report
                 .conclude("forget", &run, config.map(|config| Box::pin(forget::forget(config, run.clone()))))
                 .await
         }
-        Verb::Stream(request) => stream::stream(&request, &mounts).await,
+        Verb::Stream(request) => stream::stream(&request, &secrets).await,
     }
 }
 

@@ -1,34 +1,60 @@
 //! A Secret that the kubelet mounted, whole and `optional`, so that what lacks can be named.
 use std::{
-    fs, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
 };
 
 use model::{Reason, Secret, result::Failure};
 
-/// The folder of one Secret.
-pub struct MountedSecret {
-    folder: PathBuf,
-    field: &'static str,
+/// Where a Secret is mounted, and what it is called by those who can mend it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Its name, where the operator told it.
+    pub name: Option<String>,
+    /// Field of the spec that names it; none where it may be one of several.
+    pub field: Option<&'static str>,
+    /// The keys that it needs.
+    pub keys: &'static [&'static str],
 }
 
-impl MountedSecret {
-    /// The Secret that the spec's `field` names, mounted at `folder`.
+/// A Secret that is there.
+pub struct MountedSecret<'a>(&'a Mount);
+
+impl Mount {
+    /// Looks whether there is a Secret.
     ///
     /// # Errors
     ///
     /// `SecretMissing` where nothing is mounted, or a Secret that does not exist.
-    pub fn open(folder: &Path, field: &'static str) -> Result<Self, Failure> {
-        if !holds_a_key(folder) {
-            let message = format!("the Secret does not exist or is empty ({})", folder.display());
-            return Err(Failure::new(Reason::SecretMissing, message).at(field));
+    pub fn open(&self) -> Result<MountedSecret<'_>, Failure> {
+        if holds_a_key(&self.folder) {
+            Ok(MountedSecret(self))
+        } else {
+            Err(self.failure(Reason::SecretMissing, "does not exist in this namespace or is empty"))
         }
-        Ok(Self { folder: folder.to_owned(), field })
     }
 
+    fn failure(&self, reason: Reason, what: &str) -> Failure {
+        let message = format!("{self} {what}; it needs {}", listed(self.keys));
+        Failure { reason, message, field: self.field.map(str::to_owned) }
+    }
+}
+
+impl fmt::Display for Mount {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(formatter, "Secret {name:?}"),
+            None => write!(formatter, "the Secret mounted at {}", self.folder.display()),
+        }
+    }
+}
+
+impl MountedSecret<'_> {
     /// The file of a key.
     pub fn path(&self, key: &str) -> PathBuf {
-        self.folder.join(key)
+        self.0.folder.join(key)
     }
 
     /// The value of a key, as it is stored.
@@ -37,17 +63,17 @@ impl MountedSecret {
     ///
     /// `SecretKeyMissing` where it is absent, empty or no text.
     pub fn text(&self, key: &str) -> Result<Secret, Failure> {
-        let lacks = |why: &str| {
-            let message = format!("the Secret's key {key:?} {why}");
-            Failure::new(Reason::SecretKeyMissing, message).at(self.field)
-        };
+        let lacks = |what: &str| self.0.failure(Reason::SecretKeyMissing, what);
         let text = fs::read_to_string(self.path(key)).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => lacks("is missing"),
-            io::ErrorKind::InvalidData => lacks("is not text"),
-            _ => lacks(&format!("cannot be read: {error}")),
+            io::ErrorKind::NotFound => lacks(&format!("has no key {key:?}")),
+            io::ErrorKind::InvalidData => lacks(&format!("has a key {key:?} that is not text")),
+            _ => lacks(&format!("has a key {key:?} that cannot be read ({error})")),
         })?;
         let text = Secret::new(text);
-        if text.expose().trim().is_empty() { Err(lacks("is empty")) } else { Ok(text) }
+        if text.expose().trim().is_empty() {
+            return Err(lacks(&format!("has nothing in its key {key:?}")));
+        }
+        Ok(text)
     }
 
     /// The value of a key that is one line: `kubectl create secret --from-file` keeps the
@@ -66,6 +92,14 @@ fn holds_a_key(folder: &Path) -> bool {
     entries.into_iter().any(|entry| !entry.file_name().as_encoded_bytes().starts_with(b".."))
 }
 
+/// `a, b and c`.
+fn listed(words: &[&str]) -> String {
+    match words {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        words => words.concat(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -80,13 +114,23 @@ mod tests {
         folder
     }
 
+    fn mount(folder: &Path) -> Mount {
+        Mount {
+            folder: folder.to_owned(),
+            name: Some("etcd-creds".to_owned()),
+            field: Some("spec.etcdCreds"),
+            keys: &["ca.crt", "client.crt", "client.key"],
+        }
+    }
+
     #[rstest]
     #[case::as_kept_by_an_editor("b\n", "b")]
     #[case::with_a_newline_of_its_own("c d\n\n", "c d\n")]
     #[case::without_a_newline("e", "e")]
     fn one_newline_at_the_end_is_no_part_of_a_line(#[case] stored: &str, #[case] line: &str) {
         let folder = mounted(&[("key", stored)]);
-        let secret = MountedSecret::open(folder.path(), "spec.credentials").expect("a Secret");
+        let mount = mount(folder.path());
+        let secret = mount.open().expect("a Secret");
         assert_eq!(secret.line("key").expect("a line").expose(), line);
         assert_eq!(secret.text("key").expect("a text").expose(), stored);
     }
@@ -94,25 +138,40 @@ mod tests {
     #[rstest]
     #[case::nothing(&[])]
     #[case::what_the_kubelet_mounts_for_none(&[("..2030_01_01", ""), ("..data", "")])]
-    fn an_absent_secret_is_missing_under_its_field(#[case] files: &[(&str, &str)]) {
+    fn an_absent_secret_is_named_with_its_field_and_keys(#[case] files: &[(&str, &str)]) {
         let folder = mounted(files);
         for path in [folder.path().to_owned(), folder.path().join("none")] {
-            let failure = MountedSecret::open(&path, "spec.etcdCreds").err().expect("absent");
-            assert_eq!(
-                (failure.reason, failure.field.as_deref()),
-                (Reason::SecretMissing, Some("spec.etcdCreds"))
-            );
+            let failure = mount(&path).open().err().expect("absent");
+            let message = "Secret \"etcd-creds\" does not exist in this namespace or is empty; \
+                           it needs ca.crt, client.crt and client.key";
+            assert_eq!(failure, Failure::new(Reason::SecretMissing, message).at("spec.etcdCreds"));
         }
     }
 
     #[rstest]
-    #[case::absent(&[("other", "a")], "is missing")]
-    #[case::empty(&[("key", " \n")], "is empty")]
-    fn a_missing_key_is_named(#[case] files: &[(&str, &str)], #[case] why: &str) {
+    #[case::absent(&[("ca.crt", "a")], "has no key \"client.key\"")]
+    #[case::empty(&[("client.key", " \n")], "has nothing in its key \"client.key\"")]
+    fn a_missing_key_is_named_with_all_that_are_needed(#[case] files: &[(&str, &str)], #[case] what: &str) {
         let folder = mounted(files);
-        let secret = MountedSecret::open(folder.path(), "spec.credentials").expect("a Secret");
-        let failure = secret.text("key").expect_err("unusable");
-        assert_eq!(failure.reason, Reason::SecretKeyMissing);
-        assert!(failure.message.contains("\"key\"") && failure.message.contains(why), "{}", failure.message);
+        let failure =
+            mount(folder.path()).open().expect("a Secret").text("client.key").expect_err("unusable");
+        let message = format!("Secret \"etcd-creds\" {what}; it needs ca.crt, client.crt and client.key");
+        assert_eq!(failure, Failure::new(Reason::SecretKeyMissing, message).at("spec.etcdCreds"));
+    }
+
+    #[test]
+    fn a_secret_whose_name_nobody_told_is_named_by_its_mount() {
+        let nameless = Mount { name: None, field: None, ..mount(Path::new("/credentials")) };
+        let failure = nameless.open().err().expect("absent");
+        assert!(failure.message.starts_with("the Secret mounted at /credentials does not"), "{failure}");
+        assert_eq!(failure.field, None);
+    }
+
+    #[rstest]
+    #[case::one(&["a"], "a")]
+    #[case::two(&["a", "b"], "a and b")]
+    #[case::three(&["a", "b", "c"], "a, b and c")]
+    fn keys_are_listed_as_in_a_sentence(#[case] keys: &[&str], #[case] text: &str) {
+        assert_eq!(listed(keys), text);
     }
 }

@@ -2,7 +2,7 @@
 use model::{Reason, SnapshotId, result::Failure};
 use repository::{Access, Bucket, Contents, Opened, Restic, attach, remove_stale_locks};
 
-use crate::{config::Place, run::Run, secrets::bucket_credentials};
+use crate::{config::Place, run::Run};
 
 /// What talks to the repository.
 pub struct Repository {
@@ -26,7 +26,7 @@ pub enum Found {
 impl Repository {
     /// Reads the Secret; asks nobody yet.
     pub fn new(place: &Place, run: &Run) -> Result<Self, Failure> {
-        let credentials = bucket_credentials(&place.mounts.credentials())?;
+        let credentials = place.secrets.bucket_credentials()?;
         let access = Access { store: place.store.clone(), credentials, ca_file: place.ca_file.clone() };
         let finisher = Restic::new(&access, &place.mounts.work());
         let restic = finisher.clone().stopped_by(run.stop());

@@ -1,44 +1,71 @@
 //! The two Secrets of an agent's pod: the bucket's and etcd's.
-use std::path::Path;
-
 use model::result::Failure;
 
-use crate::mounted_secret::MountedSecret;
+use crate::mounted_secret::Mount;
 
-/// The key of the bucket's Secret whose file restic reads itself.
-const PASSWORD: &str = "restic_repo_password";
+/// The keys of the bucket's Secret. restic reads the file of the password itself.
+pub const BUCKET: [&str; 3] = ["access_key", "secret_key", "restic_repo_password"];
+/// The keys of etcd's.
+pub const ETCD: [&str; 3] = ["ca.crt", "client.crt", "client.key"];
 
-/// Reads the keys of the bucket and the repository's password.
-pub fn bucket_credentials(folder: &Path) -> Result<repository::Credentials, Failure> {
-    let secret = MountedSecret::open(folder, "spec.credentials")?;
-    Ok(repository::Credentials {
-        access_key: secret.line("access_key")?,
-        secret_key: secret.line("secret_key")?,
-        password: secret.line(PASSWORD)?,
-        password_file: secret.path(PASSWORD),
-    })
+/// Where both are, and what a person calls them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secrets {
+    /// With the keys of the bucket and the password of the repository.
+    pub bucket: Mount,
+    /// With the certificates and key of etcd's client.
+    pub etcd: Mount,
 }
 
-/// Reads the certificates and key of etcd's client, where one of the endpoints needs them.
-pub fn etcd_credentials(folder: &Path, endpoints: &[String]) -> Result<Option<etcd::Credentials>, Failure> {
-    if !endpoints.iter().any(|endpoint| endpoint.starts_with("https:")) {
-        return Ok(None);
+impl Secrets {
+    /// Reads the keys of the bucket and the repository's password.
+    pub fn bucket_credentials(&self) -> Result<repository::Credentials, Failure> {
+        let secret = self.bucket.open()?;
+        let [access_key, secret_key, password] = BUCKET;
+        Ok(repository::Credentials {
+            access_key: secret.line(access_key)?,
+            secret_key: secret.line(secret_key)?,
+            password: secret.line(password)?,
+            password_file: secret.path(password),
+        })
     }
-    let secret = MountedSecret::open(folder, "spec.etcdCreds")?;
-    Ok(Some(etcd::Credentials {
-        authority: secret.text("ca.crt")?.expose().to_owned(),
-        certificate: secret.text("client.crt")?.expose().to_owned(),
-        key: secret.text("client.key")?,
-    }))
+
+    /// Reads the certificates and key of etcd's client, where one of the endpoints needs them.
+    pub fn etcd_credentials(&self, endpoints: &[String]) -> Result<Option<etcd::Credentials>, Failure> {
+        if !endpoints.iter().any(|endpoint| endpoint.starts_with("https:")) {
+            return Ok(None);
+        }
+        let secret = self.etcd.open()?;
+        let [authority, certificate, key] = ETCD;
+        Ok(Some(etcd::Credentials {
+            authority: secret.text(authority)?.expose().to_owned(),
+            certificate: secret.text(certificate)?.expose().to_owned(),
+            key: secret.text(key)?,
+        }))
+    }
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+
+    /// Of a pod whose operator told both names.
+    pub fn secrets() -> Secrets {
+        let mount = |folder: &str, name: &str, field, keys| Mount {
+            folder: folder.into(),
+            name: Some(name.to_owned()),
+            field: Some(field),
+            keys,
+        };
+        Secrets {
+            bucket: mount("/nowhere/credentials", "s3-creds", "spec.credentials", &BUCKET),
+            etcd: mount("/nowhere/etcd_creds", "etcd-creds", "spec.etcdCreds", &ETCD),
+        }
+    }
 
     #[test]
     fn without_tls_no_secret_is_needed() {
-        let found = etcd_credentials(Path::new("/nowhere"), &["http://127.0.0.1:2379".to_owned()]);
+        let found = secrets().etcd_credentials(&["http://127.0.0.1:2379".to_owned()]);
         assert!(found.expect("none needed").is_none());
     }
 }

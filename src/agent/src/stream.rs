@@ -10,18 +10,13 @@ use capture::etcd::{Interrupted, StreamFacts, stream as pass_on};
 use etcd::Client;
 use model::{Reason, result::Failure};
 
-use crate::{
-    arguments::StreamRequest,
-    config::{BUCKET_KEYS, Mounts},
-    handover::Handover,
-    secrets::etcd_credentials,
-};
+use crate::{arguments::StreamRequest, config::BUCKET_KEYS, handover::Handover, secrets::Secrets};
 
 /// Streams, and leaves what `backup` must know of it.
 ///
 /// Anything but exit code 0 makes restic throw away what it got.
-pub async fn stream(request: &StreamRequest, mounts: &Mounts) -> ExitCode {
-    let handover = match passed_on(request, mounts).await {
+pub async fn stream(request: &StreamRequest, secrets: &Secrets) -> ExitCode {
+    let handover = match passed_on(request, secrets).await {
         Ok(facts) => Handover::Whole(facts),
         Err(Interrupted::Source(failure)) => Handover::failed(failure),
         Err(Interrupted::Reader(error)) => {
@@ -62,14 +57,14 @@ fn keyless(program: &Path, arguments: impl IntoIterator<Item = OsString>) -> Com
     command
 }
 
-async fn passed_on(request: &StreamRequest, mounts: &Mounts) -> Result<StreamFacts, Interrupted> {
-    let client = connected(request, mounts).await.map_err(Interrupted::Source)?;
+async fn passed_on(request: &StreamRequest, secrets: &Secrets) -> Result<StreamFacts, Interrupted> {
+    let client = connected(request, secrets).await.map_err(Interrupted::Source)?;
     pass_on(client, &mut tokio::io::stdout(), request.max_rate).await
 }
 
-async fn connected(request: &StreamRequest, mounts: &Mounts) -> Result<Client, Failure> {
+async fn connected(request: &StreamRequest, secrets: &Secrets) -> Result<Client, Failure> {
     let endpoints = std::slice::from_ref(&request.endpoint);
-    let credentials = etcd_credentials(&mounts.etcd_credentials(), endpoints)?;
+    let credentials = secrets.etcd_credentials(endpoints)?;
     Client::connect(&request.endpoint, credentials.as_ref()).await.map_err(|error| error.failure())
 }
 

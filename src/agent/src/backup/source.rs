@@ -3,7 +3,7 @@ use etcd::{Choice, agree, choose as choose_member, hashes, survey};
 use jiff::Timestamp;
 use model::result::Failure;
 
-use crate::{config::BackupConfig, run::Run, secrets::etcd_credentials};
+use crate::{config::BackupConfig, run::Run};
 
 /// The chosen member, asked just now.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub struct Source {
 
 /// Asks every endpoint and chooses one.
 pub async fn choose(config: &BackupConfig, run: &Run) -> Result<Source, Failure> {
-    let credentials = etcd_credentials(&config.place.mounts.etcd_credentials(), &config.endpoints)?;
+    let credentials = config.place.secrets.etcd_credentials(&config.endpoints)?;
     let answers = survey(&config.endpoints, credentials.as_ref()).await;
     for (answer, failure) in answers.iter().filter_map(|answer| Some((answer, answer.found.as_ref().err()?)))
     {
@@ -40,7 +40,10 @@ pub async fn choose(config: &BackupConfig, run: &Run) -> Result<Source, Failure>
 pub(super) mod tests {
     use model::{BucketLookup, Store};
 
-    use crate::config::{BackupConfig, Mounts, Place};
+    use crate::{
+        config::{BackupConfig, Mounts, Place},
+        secrets::tests::secrets,
+    };
 
     /// A policy without certificates.
     pub fn config() -> BackupConfig {
@@ -52,7 +55,7 @@ pub(super) mod tests {
             lookup: BucketLookup::Auto,
         };
         BackupConfig {
-            place: Place { store, ca_file: None, mounts: Mounts::new("/".into()) },
+            place: Place { store, ca_file: None, mounts: Mounts::new("/".into()), secrets: secrets() },
             pinned: "ab".repeat(32).parse().expect("an id"),
             cluster_uid: "11111111-2222-3333-4444-555555555555".to_owned(),
             host: "cluster".to_owned(),
