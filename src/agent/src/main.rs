@@ -66,7 +66,7 @@ async fn dispatch(arguments: Arguments, environment: &Environment) -> ExitCode {
     let Arguments { result_file, root, verb, .. } = arguments;
     let mounts = Mounts::new(root);
     let secrets = environment.secrets(&verb, &mounts);
-    let report = report::Report::new(result_file);
+    let report = report::Report::new(result_file, secrets.clone());
     match verb {
         Verb::Init => {
             let config = environment.init(mounts, secrets);

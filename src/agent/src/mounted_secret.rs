@@ -36,6 +36,13 @@ impl Mount {
         }
     }
 
+    /// The same failure, with the Secret that mends it and the field that names that Secret.
+    pub fn blamed(&self, failure: Failure) -> Failure {
+        let Failure { reason, message, field } = failure;
+        let field = field.or_else(|| self.field.map(str::to_owned));
+        Failure { reason, message: format!("{self}: {message}"), field }
+    }
+
     fn failure(&self, reason: Reason, what: &str) -> Failure {
         let message = format!("{self} {what}; it needs {}", listed(self.keys));
         Failure { reason, message, field: self.field.map(str::to_owned) }

@@ -19,7 +19,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::run::{Run, stopped_because};
+use crate::{
+    run::{Run, stopped_because},
+    secrets::Secrets,
+};
 
 /// How long a stopped verb may take to end by itself, in which restic gives its
 /// lock back, and how long anything is tidied up. Below the pod's grace period.
@@ -28,12 +31,13 @@ const GRACE: Duration = Duration::from_secs(50);
 /// Where results go.
 pub struct Report {
     file: PathBuf,
+    secrets: Secrets,
 }
 
 impl Report {
-    /// Results go to `file`, and to standard output.
-    pub fn new(file: PathBuf) -> Self {
-        Self { file }
+    /// Results go to `file`, and to standard output; failures name that of `secrets` which mends them.
+    pub fn new(file: PathBuf, secrets: Secrets) -> Self {
+        Self { file, secrets }
     }
 
     /// Runs a verb to its end, whatever end that is, reports it, and has it tidied up.
@@ -56,6 +60,7 @@ impl Report {
             Ok(work) => ended(tokio::spawn(async { work.await.into() }), run).await,
             Err(failure) => Err(failure).into(),
         };
+        let outcome = outcome.map_err(|failure| self.secrets.blamed(failure));
         self.leave(&render(verb, &outcome));
         let code = outcome.err().map_or(ExitCode::SUCCESS, |failure| {
             tracing::error!(reason = %failure.reason, "{}", failure.message);
@@ -136,6 +141,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::secrets::tests::secrets;
 
     #[rstest]
     #[case::by_its_reason(Reason::WrongPassword, None, 67)]
@@ -169,12 +175,24 @@ mod tests {
     #[tokio::test]
     async fn what_cannot_be_read_is_reported_too() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let report = Report::new(folder.path().join("result"));
+        let report = Report::new(folder.path().join("result"), secrets());
         let failure = Failure::new(Reason::InvalidSpec, "the variable KUBEDR_STORE is not set");
         let work: Result<std::future::Ready<Ended<()>>, Failure> = Err(failure.clone());
         report.conclude("init", &run(), work).await;
         let text = std::fs::read_to_string(folder.path().join("result")).expect("a result");
         assert_eq!(model::result::parse::<bool>("init", &text), Err(failure));
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_is_refused_is_reported_by_its_name() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let report = Report::new(folder.path().join("result"), secrets());
+        let refused = Err(Failure::new(Reason::WrongPassword, "no key found"));
+        let ended: Ended<()> = Ended::from(refused);
+        report.conclude("init", &run(), Ok(std::future::ready(ended))).await;
+        let text = std::fs::read_to_string(folder.path().join("result")).expect("a result");
+        let expected = Failure::new(Reason::WrongPassword, "Secret \"s3-creds\": no key found");
+        assert_eq!(model::result::parse::<bool>("init", &text), Err(expected.at("spec.credentials")));
     }
 
     #[rstest]
@@ -190,7 +208,7 @@ mod tests {
             assert!(!panics, "on purpose");
         });
         let ended = Ended { outcome: Ok(Forgotten { forgotten: 1 }), tidying };
-        let code = Report::new(file).conclude("init", &run(), Ok(std::future::ready(ended))).await;
+        let code = Report::new(file, secrets()).conclude("init", &run(), Ok(std::future::ready(ended))).await;
         assert_eq!(code, ExitCode::SUCCESS);
         let seen = std::fs::read_to_string(folder.path().join("seen")).expect("tidied up");
         assert!(seen.contains(r#""ok":true"#), "{seen}");

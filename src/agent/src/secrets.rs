@@ -1,5 +1,5 @@
 //! The two Secrets of an agent's pod: the bucket's and etcd's.
-use model::result::Failure;
+use model::{Reason, result::Failure};
 
 use crate::mounted_secret::Mount;
 
@@ -18,6 +18,16 @@ pub struct Secrets {
 }
 
 impl Secrets {
+    /// Adds to a failure the Secret that mends it, where one does: whoever refused what is
+    /// in it knows neither its name nor the field.
+    pub fn blamed(&self, failure: Failure) -> Failure {
+        match failure.reason {
+            Reason::AccessDenied | Reason::WrongPassword => self.bucket.blamed(failure),
+            Reason::EtcdCertificateInvalid => self.etcd.blamed(failure),
+            _ => failure,
+        }
+    }
+
     /// Reads the keys of the bucket and the repository's password.
     pub fn bucket_credentials(&self) -> Result<repository::Credentials, Failure> {
         let secret = self.bucket.open()?;
@@ -47,6 +57,8 @@ impl Secrets {
 
 #[cfg(test)]
 pub mod tests {
+    use rstest::rstest;
+
     use super::*;
 
     /// Of a pod whose operator told both names.
@@ -61,6 +73,36 @@ pub mod tests {
             bucket: mount("/nowhere/credentials", "s3-creds", "spec.credentials", &BUCKET),
             etcd: mount("/nowhere/etcd_creds", "etcd-creds", "spec.etcdCreds", &ETCD),
         }
+    }
+
+    #[rstest]
+    #[case::keys_of_the_bucket(
+        Reason::AccessDenied,
+        "Secret \"s3-creds\": refused",
+        Some("spec.credentials")
+    )]
+    #[case::password(Reason::WrongPassword, "Secret \"s3-creds\": refused", Some("spec.credentials"))]
+    #[case::certificate(
+        Reason::EtcdCertificateInvalid,
+        "Secret \"etcd-creds\": refused",
+        Some("spec.etcdCreds")
+    )]
+    #[case::no_secret_mends_it(Reason::BucketMissing, "refused", None)]
+    fn a_refusal_names_the_secret_to_edit(
+        #[case] reason: Reason,
+        #[case] message: &str,
+        #[case] field: Option<&str>,
+    ) {
+        let failure = secrets().blamed(Failure::new(reason, "refused"));
+        assert_eq!((failure.message.as_str(), failure.field.as_deref()), (message, field));
+    }
+
+    #[test]
+    fn a_field_that_is_not_certain_is_left_out() {
+        let Secrets { bucket, etcd } = secrets();
+        let secrets = Secrets { bucket: Mount { field: None, ..bucket }, etcd };
+        let failure = secrets.blamed(Failure::new(Reason::AccessDenied, "refused"));
+        assert_eq!(failure, Failure::new(Reason::AccessDenied, "Secret \"s3-creds\": refused"));
     }
 
     #[test]
