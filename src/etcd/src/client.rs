@@ -286,6 +286,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn why_no_connection_came_about_is_told_once() {
+        let error = Client::connect("http://127.0.0.1:9", None).await.expect_err("nobody listens");
+        let message = "failed to connect to etcd at \"http://127.0.0.1:9\": transport error: \
+                       tcp connect error: Connection refused (os error 111)";
+        assert_eq!(error.failure().message, message);
+    }
+
+    #[tokio::test]
     async fn a_web_server_is_not_etcd() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let endpoint = format!("http://{}", listener.local_addr().expect("bound"));
