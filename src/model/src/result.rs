@@ -89,9 +89,9 @@ pub struct Backup {
     pub lineage: BackupId,
     /// What etcd said of itself, and what was hashed.
     pub etcd: EtcdFacts,
-    /// Captured files that the repository did not have.
+    /// Captured regular files: the etcd snapshot and those beside it, never `kubedr.json`.
     pub files_new: u64,
-    /// Captured files that differ from the repository's newest.
+    /// Always 0: every file is read anew and compared with no earlier backup.
     pub files_changed: u64,
     /// Bytes that were added to the repository.
     pub data_added: u64,
