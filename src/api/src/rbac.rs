@@ -31,3 +31,28 @@ pub struct Rule {
     /// Where it holds.
     pub scope: Scope,
 }
+
+impl Rule {
+    /// What may be done with all objects of the operator's own namespace.
+    pub const fn in_namespace(
+        groups: &'static [&'static str],
+        resources: &'static [&'static str],
+        verbs: &'static [&'static str],
+    ) -> Self {
+        Self { groups, resources, verbs, names: &[], scope: Scope::Namespace }
+    }
+
+    /// What may be done in the whole cluster.
+    pub const fn in_cluster(
+        groups: &'static [&'static str],
+        resources: &'static [&'static str],
+        verbs: &'static [&'static str],
+    ) -> Self {
+        Self { scope: Scope::Cluster, ..Self::in_namespace(groups, resources, verbs) }
+    }
+
+    /// The same, but only with objects of these names.
+    pub const fn named(self, names: &'static [&'static str]) -> Self {
+        Self { names, ..self }
+    }
+}

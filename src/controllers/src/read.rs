@@ -3,7 +3,10 @@ use std::fmt::Debug;
 
 use k8s_openapi::{
     NamespaceResourceScope,
-    api::core::v1::{Event, Node, Pod},
+    api::{
+        batch::v1::Job,
+        core::v1::{Event, Node, Pod},
+    },
 };
 use kube::{Api, Resource, ResourceExt, api::ListParams, core::DeserializeGuard};
 use runtime::{Context, Error, call};
@@ -46,23 +49,32 @@ pub async fn nodes(ctx: &Context) -> Result<Vec<NodeLabels>, Error> {
     Ok(found.items.into_iter().map(|node| node.metadata.labels.unwrap_or_default()).collect())
 }
 
-/// Why volumes of pods that hang cannot be mounted, by the pods' UIDs.
+/// What stands in the way of Jobs that do not get on, by the UID of the pod whose volumes cannot be
+/// mounted or of the Job whose pod cannot be made.
 ///
-/// Only events tell; so they are read, but only for pods that have hung for a while.
-pub async fn mount_troubles(
+/// A quota, an admission, a missing account or folder speaks in events only; so they are read, but only
+/// for what has hung for a while.
+pub async fn troubles(
     ctx: &Context,
-    pods: &[Pod],
+    (jobs, pods): (&[Job], &[Pod]),
     now: jiff::Timestamp,
 ) -> Result<Vec<(String, String)>, Error> {
+    let hanging =
+        pods.iter().filter(|pod| run::hangs_in_creation(pod, now)).map(|pod| (pod.uid(), "FailedMount"));
+    let podless =
+        jobs.iter().filter(|job| run::lacks_a_pod(job, pods, now)).map(|job| (job.uid(), "FailedCreate"));
     let mut troubles = Vec::new();
-    for pod in pods.iter().filter(|pod| run::hangs_in_creation(pod, now)) {
-        let uid = pod.uid().unwrap_or_default();
-        let params = ListParams::default().fields(&format!("involvedObject.uid={uid},reason=FailedMount"));
-        let api = Api::<Event>::namespaced(ctx.client.clone(), &ctx.namespace);
-        let found = call(api.list(&params)).await.map_err(|source| Error::Read { what: "events", source })?;
-        let newest =
-            found.items.into_iter().max_by_key(|event| event.last_timestamp.clone().map(|time| time.0));
+    for (uid, reason) in hanging.chain(podless) {
+        let uid = uid.unwrap_or_default();
+        let newest = newest_event(ctx, &uid, reason).await?;
         troubles.extend(newest.and_then(|event| event.message).map(|message| (uid, message)));
     }
     Ok(troubles)
+}
+
+async fn newest_event(ctx: &Context, uid: &str, reason: &str) -> Result<Option<Event>, Error> {
+    let params = ListParams::default().fields(&format!("involvedObject.uid={uid},reason={reason}"));
+    let api = Api::<Event>::namespaced(ctx.client.clone(), &ctx.namespace);
+    let found = call(api.list(&params)).await.map_err(|source| Error::Read { what: "events", source })?;
+    Ok(found.items.into_iter().max_by_key(|event| event.last_timestamp.clone().map(|time| time.0)))
 }

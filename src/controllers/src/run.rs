@@ -9,7 +9,7 @@ use k8s_openapi::{
         batch::v1::Job,
         core::v1::{ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod},
     },
-    apimachinery::pkg::apis::meta::v1::Time,
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
 };
 use kube::{Resource, ResourceExt};
 use model::{
@@ -18,7 +18,7 @@ use model::{
 };
 use serde::Deserialize;
 
-use crate::ownership::pods_of;
+use crate::{agent_pod::CONTAINER, ownership::pods_of};
 
 /// A pod that has not begun after this long is worth a word: 60 s is what is promised.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(15);
@@ -256,8 +256,10 @@ fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
 }
 
+/// The agent's own container: admission may have put others beside it.
 fn container(pod: &Pod) -> Option<&ContainerStatus> {
-    pod.status.as_ref()?.container_statuses.as_ref()?.first()
+    let all = pod.status.as_ref()?.container_statuses.as_ref()?;
+    all.iter().find(|container| container.name == CONTAINER)
 }
 
 fn waiting(pod: &Pod) -> Option<&ContainerStateWaiting> {
@@ -272,10 +274,18 @@ fn message(pod: &Pod) -> &str {
     terminated(pod).and_then(|ended| ended.message.as_deref()).unwrap_or_default()
 }
 
+/// What is left of the wait after a failure that ended at `ended`; nothing where it is time to try again.
+///
+/// `said` is the condition that tells of it: the work has been failing for as long as that is False.
+pub fn left_after(ended: Timestamp, said: Option<&Condition>, now: Timestamp) -> Option<Duration> {
+    let since = said.filter(|said| said.status == "False").map_or(now, |said| said.last_transition_time.0);
+    left(ended, retry_after(ended, since), now)
+}
+
 /// How long to wait after a failure before trying again: as long as it has been failing.
 ///
 /// That doubles by itself and needs no counter that could be lost.
-pub fn retry_after(ended: Timestamp, failing_since: Timestamp) -> SignedDuration {
+fn retry_after(ended: Timestamp, failing_since: Timestamp) -> SignedDuration {
     const SHORTEST: SignedDuration = SignedDuration::from_secs(10);
     const LONGEST: SignedDuration = SignedDuration::from_mins(5);
     ended.duration_since(failing_since).clamp(SHORTEST, LONGEST)

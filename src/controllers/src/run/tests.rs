@@ -64,6 +64,17 @@ fn a_failed_pod_that_was(#[case] status: Value, #[case] expected: &str) {
     assert_eq!(reason(&judged(&job, &[pod(&job, &status)], &[])), expected);
 }
 
+#[test]
+fn a_container_that_admission_put_beside_the_agent_tells_nothing() {
+    let job = ended("Complete");
+    let mut pod = ended_pod(&job, "Succeeded", (0, &initialized('a')));
+    let mut other = container(&json!({ "terminated": { "exitCode": 1, "message": "bye" } }));
+    other["name"] = json!("mesh-proxy");
+    let all = pod.status.as_mut().and_then(|status| status.container_statuses.as_mut());
+    all.expect("containers").insert(0, object(other));
+    assert_eq!(reason(&judged(&job, &[pod], &[])), "success");
+}
+
 #[rstest]
 #[case::no_node_takes(
     json!({ "phase": "Pending", "conditions": [{ "type": "PodScheduled", "status": "False", "message": "0/1" }] }),

@@ -131,13 +131,9 @@ fn pinned(world: &World) -> Option<&str> {
 
 /// Waits as long as it has been failing, then makes room for another try.
 fn retry(world: &World, job: &Job, (failure, at): (Failure, Timestamp)) -> Plan {
-    let previous = find(conditions(world), READY).filter(|ready| ready.status == "False");
-    let since = previous.map_or(world.now, |ready| ready.last_transition_time.0);
-    let wait = run::retry_after(at, since);
-    match run::left(at, wait, world.now) {
-        Some(left) => Plan { again: Some(left), ..report(world, &State::Failed(failure)) },
-        None => Plan { delete: vec![Target::of(job)], ..report(world, &State::Failed(failure)) },
-    }
+    let again = run::left_after(at, find(conditions(world), READY), world.now);
+    let delete = again.is_none().then(|| Target::of(job)).into_iter().collect();
+    Plan { again, delete, ..report(world, &State::Failed(failure)) }
 }
 
 fn conditions(world: &World) -> &[Condition] {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use api::{
     BackupLocation, GROUP, MetadataBackupPolicy, conditions,
     names::{Work, label},
-    rbac::{Rule, Scope},
+    rbac::Rule,
 };
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{
@@ -31,27 +31,9 @@ pub const MANAGER: &str = "kubedr-operator/location";
 
 /// What the controller may do, besides what all Jobs take.
 pub const RBAC: &[Rule] = &[
-    Rule {
-        groups: &[GROUP],
-        resources: &["backuplocations"],
-        verbs: &["get", "list", "patch", "watch"],
-        names: &[],
-        scope: Scope::Namespace,
-    },
-    Rule {
-        groups: &[GROUP],
-        resources: &["backuplocations/status"],
-        verbs: &["patch"],
-        names: &[],
-        scope: Scope::Namespace,
-    },
-    Rule {
-        groups: &[GROUP],
-        resources: &["metadatabackuppolicies"],
-        verbs: &["list", "watch"],
-        names: &[],
-        scope: Scope::Namespace,
-    },
+    Rule::in_namespace(&[GROUP], &["backuplocations"], &["get", "list", "patch", "watch"]),
+    Rule::in_namespace(&[GROUP], &["backuplocations/status"], &["patch"]),
+    Rule::in_namespace(&[GROUP], &["metadatabackuppolicies"], &["list", "watch"]),
 ];
 
 /// Runs the controller until it is stopped.

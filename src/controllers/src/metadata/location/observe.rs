@@ -23,7 +23,7 @@ pub struct World {
     pub job: Option<Job>,
     /// Pods that say they are of its init Job.
     pub pods: Vec<Pod>,
-    /// Mounts that fail, by the pods' UIDs.
+    /// Mounts that fail, by the pods' UIDs, and a pod that cannot be made, by the Job's.
     pub troubles: Vec<(String, String)>,
     /// Labels of all nodes.
     pub nodes: Vec<NodeLabels>,
@@ -38,10 +38,11 @@ pub async fn observe(ctx: &Context, location: &BackupLocation) -> Result<World, 
     let (runtime, name, now) = (&ctx.runtime, location.name_any(), ctx.runtime.now());
     let labels = format!("{}={},{}={name}", label::TYPE, Work::Init.label(), label::LOCATION);
     let pods: Vec<Pod> = read::all(runtime, "pods", &labels).await?;
+    let job: Option<Job> = read::one(runtime, "jobs", &names::init_job(&name)).await?;
     Ok(World {
         policies: read::all(runtime, "policies", "").await?,
-        job: read::one(runtime, "jobs", &names::init_job(&name)).await?,
-        troubles: read::mount_troubles(runtime, &pods, now).await?,
+        troubles: read::troubles(runtime, (job.as_slice(), &pods), now).await?,
+        job,
         nodes: read::nodes(runtime).await?,
         location: location.clone(),
         settings: ctx.settings.clone(),

@@ -17,7 +17,10 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::{Resource, ResourceExt};
-use model::environment::{self, ForgetList};
+use model::{
+    environment::{self, ForgetList},
+    result::Failure,
+};
 use runtime::fingerprint;
 
 use crate::{
@@ -27,6 +30,12 @@ use crate::{
     placement::{NodeLabels, Place},
 };
 
+/// Volume of the Secret with etcd's client certificate.
+const ETCD_CREDENTIALS: &str = "etcd-creds";
+/// Volume of `certsDir`.
+const CERTIFICATES: &str = "certificates";
+/// Volumes of `extraHostPaths`; their index follows.
+const EXTRA: &str = "host-";
 /// How late a run may start: a slot that the controller-manager missed for longer is lost.
 const START_DEADLINE: i64 = 600;
 /// Jobs that stay, so that a result is not tidied away before it was seen.
@@ -195,11 +204,11 @@ fn needs(policy: &MetadataBackupPolicy) -> Needs {
     }
     environment.extend(spec.max_rate.map(|rate| variable(environment::MAX_RATE, rate.to_string())));
 
-    let mut volumes = vec![secret("etcd-creds", spec.etcd_credentials())];
-    let mut mounts = vec![read_only("etcd-creds", environment::ETCD_CREDENTIALS_MOUNT)];
+    let mut volumes = vec![secret(ETCD_CREDENTIALS, spec.etcd_credentials())];
+    let mut mounts = vec![read_only(ETCD_CREDENTIALS, environment::ETCD_CREDENTIALS_MOUNT)];
     if let Some(path) = spec.certs_dir() {
-        mounts.push(read_only("certificates", environment::CERTIFICATES_MOUNT));
-        volumes.push(host_path("certificates".to_owned(), path, HostPathType::Directory));
+        mounts.push(read_only(CERTIFICATES, environment::CERTIFICATES_MOUNT));
+        volumes.push(host_path(CERTIFICATES.to_owned(), path, HostPathType::Directory));
     }
     for (index, extra) in spec.extra_host_paths.iter().enumerate() {
         let (mount, volume) = extra_host_path(index, extra);
@@ -217,9 +226,26 @@ fn of_policy(policy: &MetadataBackupPolicy) -> Vec<EnvVar> {
 }
 
 fn extra_host_path(index: usize, extra: &ExtraHostPath) -> (VolumeMount, Volume) {
-    let (name, path) = (format!("host-{index}"), trimmed(extra));
+    let (name, path) = (format!("{EXTRA}{index}"), trimmed(extra));
     let mount = read_only(&name, format!("{}{path}", environment::HOST_MOUNT));
     (mount, host_path(name, path, extra.kind))
+}
+
+/// The failure, with the field of the policy that asks for the volume that it is about.
+///
+/// The kubelet names the volume: `MountVolume.SetUp failed for volume "certificates" : …`.
+pub fn located(failure: &Failure) -> Failure {
+    let volume = failure.message.split_once("for volume \"").and_then(|(_, rest)| rest.split_once('"'));
+    let field = volume.and_then(|(volume, _)| field(volume));
+    Failure { field: failure.field.clone().or(field), ..failure.clone() }
+}
+
+fn field(volume: &str) -> Option<String> {
+    match volume {
+        ETCD_CREDENTIALS => Some("spec.etcdCreds".to_owned()),
+        CERTIFICATES => Some("spec.certsDir".to_owned()),
+        _ => volume.strip_prefix(EXTRA).map(|index| format!("spec.extraHostPaths[{index}].path")),
+    }
 }
 
 fn trimmed(extra: &ExtraHostPath) -> &str {

@@ -8,7 +8,7 @@ use model::{
     result::{Backup, Failure},
 };
 
-use super::observe::World;
+use super::{build, observe::World};
 use crate::{
     marks,
     ownership::is_run_of,
@@ -113,7 +113,7 @@ fn judge<'a>(world: &'a World, job: &'a Job) -> Run<Made<'a>> {
     let pods = (world.pods.as_slice(), world.troubles.as_slice());
     match run::judge::<Backup>(Work::Backup.verb(), job, pods, world.now) {
         Run::UnderWay { begun } => Run::UnderWay { begun },
-        Run::Stuck(failure) => Run::Stuck(failure),
+        Run::Stuck(failure) => Run::Stuck(build::located(&failure)),
         Run::Ended(Ended { at, started, pod, is_mute, outcome }) => {
             let recorded = is_mute.then(|| recorded(world, job)).flatten();
             let outcome = recorded.map_or_else(|| outcome.map(|told| Made::Told(Box::new(told))), Ok);

@@ -16,9 +16,7 @@ pub mod status;
 use std::sync::Arc;
 
 use api::{
-    BackupLocation, GROUP, MetadataBackupPolicy, MetadataBackupRecord, conditions,
-    names::label,
-    rbac::{Rule, Scope},
+    BackupLocation, GROUP, MetadataBackupPolicy, MetadataBackupRecord, conditions, names::label, rbac::Rule,
 };
 use k8s_openapi::api::{
     batch::v1::{CronJob, Job},
@@ -45,34 +43,10 @@ pub const CONDITIONS: &[&str] = conditions::OF_POLICY;
 
 /// What the controller may do, besides what all Jobs take.
 pub const RBAC: &[Rule] = &[
-    Rule {
-        groups: &[GROUP],
-        resources: &["metadatabackuppolicies"],
-        verbs: &["get", "list", "patch", "watch"],
-        names: &[],
-        scope: Scope::Namespace,
-    },
-    Rule {
-        groups: &[GROUP],
-        resources: &["metadatabackuppolicies/status"],
-        verbs: &["patch"],
-        names: &[],
-        scope: Scope::Namespace,
-    },
-    Rule {
-        groups: &[GROUP],
-        resources: &["backuplocations", "metadatabackuprecords"],
-        verbs: &["get", "list", "watch"],
-        names: &[],
-        scope: Scope::Namespace,
-    },
-    Rule {
-        groups: &["batch"],
-        resources: &["cronjobs"],
-        verbs: &["create", "delete", "get", "list", "patch", "watch"],
-        names: &[],
-        scope: Scope::Namespace,
-    },
+    Rule::in_namespace(&[GROUP], &["metadatabackuppolicies"], &["get", "list", "patch", "watch"]),
+    Rule::in_namespace(&[GROUP], &["metadatabackuppolicies/status"], &["patch"]),
+    Rule::in_namespace(&[GROUP], &["backuplocations", "metadatabackuprecords"], &["get", "list", "watch"]),
+    Rule::in_namespace(&["batch"], &["cronjobs"], &["create", "delete", "get", "list", "patch", "watch"]),
 ];
 
 type Guarded = DeserializeGuard<MetadataBackupPolicy>;

@@ -8,12 +8,12 @@ use api::{
 use jiff::Timestamp;
 use k8s_openapi::api::{
     batch::v1::{CronJob, Job},
-    core::v1::{Event, Pod},
+    core::v1::Pod,
 };
-use kube::{Api, ResourceExt, api::ListParams};
-use runtime::{Error, call};
+use kube::ResourceExt;
+use runtime::Error;
 
-use crate::{Context, Settings, placement::NodeLabels, read, run};
+use crate::{Context, Settings, placement::NodeLabels, read};
 
 /// Everything the decision may depend on.
 #[derive(Clone, Debug)]
@@ -48,15 +48,13 @@ pub async fn observe(ctx: &Context, policy: &MetadataBackupPolicy) -> Result<Wor
     let of_policy = format!("{}={name}", label::POLICY);
     let jobs: Vec<Job> = read::all(runtime, "jobs", &of_policy).await?;
     let pods: Vec<Pod> = read::all(runtime, "pods", &of_policy).await?;
-    let mut troubles = read::mount_troubles(runtime, &pods, now).await?;
-    troubles.extend(refusals(runtime, jobs.iter().filter(|job| run::lacks_a_pod(job, &pods, now))).await?);
     let records: Vec<MetadataBackupRecord> = read::all(runtime, "records", "").await?;
     Ok(World {
         location: read::one(runtime, "locations", &policy.spec.destination).await?,
         cronjob: read::one(runtime, "cronjobs", &names::backup_cronjob(&name)).await?,
         backups: of_work(&jobs, Work::Backup),
         forgets: of_work(&jobs, Work::Forget),
-        troubles,
+        troubles: read::troubles(runtime, (&jobs, &pods), now).await?,
         records: records.into_iter().filter(|record| record.spec.policy == name).collect(),
         nodes: read::nodes(runtime).await?,
         policy: policy.clone(),
@@ -64,25 +62,6 @@ pub async fn observe(ctx: &Context, policy: &MetadataBackupPolicy) -> Result<Wor
         pods,
         now,
     })
-}
-
-/// Why Jobs get no pod, by their UIDs: a quota, an admission or a missing account speaks in
-/// events only.
-async fn refusals(
-    ctx: &runtime::Context,
-    jobs: impl Iterator<Item = &Job>,
-) -> Result<Vec<(String, String)>, Error> {
-    let mut found = Vec::new();
-    for uid in jobs.filter_map(ResourceExt::uid) {
-        let params = ListParams::default().fields(&format!("involvedObject.uid={uid},reason=FailedCreate"));
-        let api = Api::<Event>::namespaced(ctx.client.clone(), &ctx.namespace);
-        let events =
-            call(api.list(&params)).await.map_err(|source| Error::Read { what: "events", source })?;
-        let newest =
-            events.items.into_iter().max_by_key(|event| event.last_timestamp.clone().map(|time| time.0));
-        found.extend(newest.and_then(|event| event.message).map(|message| (uid, message)));
-    }
-    Ok(found)
 }
 
 fn of_work(jobs: &[Job], work: Work) -> Vec<Job> {

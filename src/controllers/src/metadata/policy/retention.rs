@@ -138,9 +138,7 @@ fn after(world: &World, job: &Job, (ended, count): (Ended<Forgotten>, usize)) ->
 
 /// Waits as long as it has been failing, then makes room for another try.
 fn retry(world: &World, job: &Job, (failure, at): (&Failure, Timestamp)) -> Retained {
-    let previous = find(conditions(world), RETAINED).filter(|stored| stored.status == "False");
-    let since = previous.map_or(world.now, |stored| stored.last_transition_time.0);
-    let again = run::left(at, run::retry_after(at, since), world.now);
+    let again = run::left_after(at, find(conditions(world), RETAINED), world.now);
     let delete = (again.is_none() && job.meta().deletion_timestamp.is_none()).then(|| Target::of(job));
     Retained { delete, again, ..Retained::saying(failed(failure)) }
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use api::{
     GROUP, MetadataBackupRecord, conditions,
     names::{Work, label},
-    rbac::{Rule, Scope},
+    rbac::Rule,
 };
 use k8s_openapi::api::batch::v1::Job;
 use kube::{
@@ -37,43 +37,17 @@ pub const CONDITIONS: &[&str] = conditions::OF_RECORD;
 
 /// What the controller may do.
 pub const RBAC: &[Rule] = &[
-    Rule {
-        groups: &[GROUP],
-        resources: &["metadatabackuprecords"],
-        verbs: &["create", "delete", "get", "list", "patch", "watch"],
-        names: &[],
-        scope: Scope::Namespace,
-    },
-    Rule {
-        groups: &[GROUP],
-        resources: &["metadatabackuprecords/status"],
-        verbs: &["patch"],
-        names: &[],
-        scope: Scope::Namespace,
-    },
-    Rule {
-        groups: &[GROUP],
-        resources: &["metadatabackuppolicies"],
-        verbs: &["get"],
-        names: &[],
-        scope: Scope::Namespace,
-    },
-    Rule {
-        groups: &["batch"],
-        resources: &["cronjobs"],
-        verbs: &["get"],
-        names: &[],
-        scope: Scope::Namespace,
-    },
+    Rule::in_namespace(
+        &[GROUP],
+        &["metadatabackuprecords"],
+        &["create", "delete", "get", "list", "patch", "watch"],
+    ),
+    Rule::in_namespace(&[GROUP], &["metadatabackuprecords/status"], &["patch"]),
+    Rule::in_namespace(&[GROUP], &["metadatabackuppolicies"], &["get"]),
+    Rule::in_namespace(&["batch"], &["cronjobs"], &["get"]),
     // A Job is marked once its record is there.
-    Rule {
-        groups: &["batch"],
-        resources: &["jobs"],
-        verbs: &["get", "list", "patch", "watch"],
-        names: &[],
-        scope: Scope::Namespace,
-    },
-    Rule { groups: &[""], resources: &["pods"], verbs: &["list"], names: &[], scope: Scope::Namespace },
+    Rule::in_namespace(&["batch"], &["jobs"], &["get", "list", "patch", "watch"]),
+    Rule::in_namespace(&[""], &["pods"], &["list"]),
 ];
 
 /// Runs the loop of Jobs until it is stopped.

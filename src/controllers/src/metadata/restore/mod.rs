@@ -10,10 +10,7 @@ pub mod observe;
 
 use std::sync::Arc;
 
-use api::{
-    GROUP, MetadataRestore, conditions,
-    rbac::{Rule, Scope},
-};
+use api::{GROUP, MetadataRestore, conditions, rbac::Rule};
 use kube::{
     Api, Resource,
     core::DeserializeGuard,
@@ -31,20 +28,8 @@ pub const CONDITIONS: &[&str] = conditions::OF_RESTORE;
 
 /// What the controller may do.
 pub const RBAC: &[Rule] = &[
-    Rule {
-        groups: &[GROUP],
-        resources: &["metadatarestores"],
-        verbs: &["get", "list", "watch"],
-        names: &[],
-        scope: Scope::Namespace,
-    },
-    Rule {
-        groups: &[GROUP],
-        resources: &["metadatarestores/status"],
-        verbs: &["patch"],
-        names: &[],
-        scope: Scope::Namespace,
-    },
+    Rule::in_namespace(&[GROUP], &["metadatarestores"], &["get", "list", "watch"]),
+    Rule::in_namespace(&[GROUP], &["metadatarestores/status"], &["patch"]),
 ];
 
 /// Runs the controller until it is stopped.

@@ -103,7 +103,8 @@ impl World {
 
     fn on_a_missing_folder(self) -> Self {
         let mut world = self.hanging("ContainerCreating");
-        world.troubles.push(("run-x-pod-uid".to_owned(), "hostPath type check failed: /x".to_owned()));
+        let said = "MountVolume.SetUp failed for volume \"certificates\" : hostPath type check failed: /x";
+        world.troubles.push(("run-x-pod-uid".to_owned(), said.to_owned()));
         world
     }
 
@@ -337,7 +338,7 @@ fn went_on() -> World {
 #[case::it_has_nowhere_to_go(new().with_location(None), "Failed", "DestinationMissing: ")]
 #[case::it_is_in_order(new(), "Initializing", "")]
 #[case::it_is_in_order_again(new().with_location(None).written().with_location(Some(ready_location())), "Initializing", "")]
-#[case::a_run_cannot_begin(running().on_a_missing_folder(), "Failed", "HostPathMissing: ")]
+#[case::a_run_cannot_begin(running().on_a_missing_folder(), "Failed", "HostPathMissing: spec.certsDir: ")]
 #[case::a_backup_was_made_before_it_was_asked_wrongly(
     running().succeeded("11:00").written().with(|spec| spec.etcd_endpoint = "etcd".into()), "Completed", ""
 )]
