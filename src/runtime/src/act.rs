@@ -35,15 +35,13 @@ pub struct Done {
 ///
 /// Everything may be repeated: an operator that dies between any two writes
 /// makes the same plan again. An object that the API server refuses will be refused again, so
-/// it must not keep the rest of the status from being told.
+/// it must not keep others from being written, nor the rest of the status from being told.
+/// But nothing goes then: what goes may make room for what was refused.
 pub async fn act<K>(ctx: &Context, owner: &K, plan: Plan) -> Result<Done, Error>
 where
     K: Resource<DynamicType = ()> + Serialize,
 {
-    let refused = match write_objects(ctx, &plan).await {
-        Err(error @ Error::Refused { .. }) => Some(error),
-        written => written.map(|()| None)?,
-    };
+    let refused = write_objects(ctx, &plan).await?;
     let status = match &refused {
         None => plan.status.clone(),
         Some(error) => plan.status.as_ref().and_then(|status| admitting(ctx, owner, (status, error))),
@@ -64,17 +62,28 @@ where
     Ok(Done { writes: objects + usize::from(status.is_some()) + plan.events.len(), again: plan.again })
 }
 
-async fn write_objects(ctx: &Context, plan: &Plan) -> Result<(), Error> {
+/// Writes all objects but those that are refused; tells the first refusal.
+async fn write_objects(ctx: &Context, plan: &Plan) -> Result<Option<Error>, Error> {
+    let mut refusals = Vec::new();
     for object in &plan.create {
-        create(ctx, object).await?;
+        refusals.extend(refusal(create(ctx, object).await)?);
     }
     for object in &plan.apply {
-        apply(ctx, object).await?;
+        refusals.extend(refusal(apply(ctx, object).await)?);
     }
-    for target in &plan.delete {
-        delete(ctx, target).await?;
+    if refusals.is_empty() {
+        for target in &plan.delete {
+            refusals.extend(refusal(delete(ctx, target).await)?);
+        }
     }
-    Ok(())
+    Ok(refusals.into_iter().next())
+}
+
+fn refusal(written: Result<(), Error>) -> Result<Option<Error>, Error> {
+    match written {
+        Err(error) if error.is_refusal() => Ok(Some(error)),
+        written => written.map(|()| None),
+    }
 }
 
 /// The owner's planned status, but that `Ready` says what was refused.

@@ -43,6 +43,13 @@ impl CallError {
     pub fn is_invalid(&self) -> bool {
         matches!(self, Self::Refused(status) if status.code == 422)
     }
+
+    /// The API server will say the same again: a permission, a quota, an admission or the object
+    /// itself is in the way. Not so for what is gone, in conflict, or too much or too slow for now.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused(status)
+            if (400..500).contains(&status.code) && ![404, 408, 409, 429].contains(&status.code))
+    }
 }
 
 /// Waits for one request, but not longer than [`TIMEOUT`].

@@ -62,6 +62,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the same write would meet the same answer, so that waiting for it helps nobody.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Refused { .. } | Self::NameTaken { .. } => true,
+            Self::Write { source, .. } => source.is_refusal(),
+            Self::Malformed(_) | Self::Read { .. } | Self::Leaving { .. } => false,
+        }
+    }
+
     /// `reason` of the `Ready` condition, and the metric label. Part of the API.
     pub fn reason(&self) -> Reason {
         match self {

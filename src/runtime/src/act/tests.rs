@@ -162,8 +162,15 @@ fn said(type_: &str, status: &str, reason: &str, since: &str) -> Value {
 }
 
 /// The rest of the status is no less true because one object was refused.
+#[rstest]
+#[case::invalid(422, "Invalid", "InvalidSpec")]
+#[case::forbidden(403, "Forbidden", "ApiWriteFailed")]
 #[tokio::test]
-async fn what_the_api_server_refuses_silences_nothing_else() {
+async fn what_the_api_server_refuses_silences_nothing_else(
+    #[case] code: u16,
+    #[case] word: &str,
+    #[case] expected: &str,
+) {
     let before = json!([said("Ready", "False", "InvalidSpec", "2030-01-01T10:00:00Z")]);
     let (owner, object) = (owner(&before), target());
     let now = "2030-01-01T12:00:00Z";
@@ -177,14 +184,14 @@ async fn what_the_api_server_refuses_silences_nothing_else() {
         ..Plan::default()
     };
     let (ctx, heard) = context(vec![
-        refuses(&format!("PATCH {JOB}"), 422, "Invalid"),
+        refuses(&format!("PATCH {JOB}"), code, word),
         answers("PATCH /api/v1/namespaces/backup/pods/etcd/status", 200, json!({ "metadata": {} })),
         answers("POST /apis/events.k8s.io/v1/namespaces/backup/events", 201, json!({ "metadata": {} })),
     ]);
     let result = act(&ctx, &owner, plan).await;
     drop(ctx);
     let heard = heard.await.expect("every expected request arrived");
-    assert_eq!(reason(&result), Some("InvalidSpec"));
+    assert_eq!(reason(&result), Some(expected));
     let status = &heard[1].1["status"];
     assert_eq!(status["message"], "new");
     let told = |index: usize| {
@@ -192,9 +199,26 @@ async fn what_the_api_server_refuses_silences_nothing_else() {
         format!("{} {} {}", condition["type"], condition["reason"], condition["lastTransitionTime"])
             .replace('"', "")
     };
-    assert_eq!(told(0), "Ready InvalidSpec 2030-01-01T10:00:00Z", "since when, not when again");
+    let since_when = format!("Ready {expected} 2030-01-01T10:00:00Z");
+    assert_eq!(told(0), since_when, "since when, not when again");
     assert_eq!(told(1), "Fresh EtcdUnreachable 2030-01-01T12:00:00Z");
-    assert_eq!(told(2).split(' ').next(), Some("Stalled"));
+    let ends_by_itself = expected == "ApiWriteFailed";
+    let kstatus = if ends_by_itself { "Reconciling" } else { "Stalled" };
+    assert_eq!(told(2).split(' ').next(), Some(kstatus));
+}
+
+#[tokio::test]
+async fn a_refused_object_keeps_no_other_from_being_written_but_nothing_goes() {
+    let plan = Plan { create: vec![ours()], apply: vec![ours()], delete: vec![target()], ..Plan::default() };
+    let (result, heard) = outcome(
+        plan,
+        vec![
+            refuses(&format!("POST {JOBS}"), 403, "Forbidden"),
+            answers(&format!("PATCH {JOB}"), 200, job("ours", false)),
+        ],
+    )
+    .await;
+    assert_eq!((reason(&result), heard.len()), (Some("ApiWriteFailed"), 2));
 }
 
 #[tokio::test]
