@@ -109,6 +109,8 @@ pub(crate) fn unpack(plain: Vec<u8>, most: usize) -> Result<Vec<u8>, Damaged> {
 pub(crate) mod tests {
     use super::*;
 
+    pub(crate) use super::key::tests::{key, seal};
+
     pub(crate) fn id(digit: char) -> Id {
         Id::parse(&digit.to_string().repeat(64)).expect("64 digits")
     }
