@@ -52,6 +52,7 @@ impl Rule {
     }
 
     /// The same, but only with objects of these names.
+    #[must_use]
     pub const fn named(self, names: &'static [&'static str]) -> Self {
         Self { names, ..self }
     }

@@ -138,13 +138,14 @@ impl AgentPod<'_> {
     }
 
     fn environment(self) -> Vec<EnvVar> {
-        let Self { settings, location, deadline, needs, .. } = self;
+        let Self { settings, location, credentials, deadline, needs, .. } = self;
         let store = serde_json::to_string(&location.spec.store()).expect("a store is plain text");
         let status = location.status.as_ref();
         let mut variables = vec![
             variable(environment::CLUSTER_UID, &settings.cluster_uid),
             node_name(),
             variable(environment::LOCATION_NAME, location.name_any()),
+            variable(environment::CREDENTIALS_SECRET, credentials),
             variable(environment::STORE, store),
             variable(environment::DEADLINE_SECONDS, deadline.to_string()),
             // restic's memory grows with the repository's index; told the limit, Go frees in time.

@@ -166,6 +166,7 @@ pub fn record(snapshot: char, day: u8) -> MetadataBackupRecord {
         "status": {
             "snapshotIdFull": id(snapshot), "filesSnapshotIdFull": id('f'), "repositoryId": id(REPOSITORY),
             "time": format!("2029-12-{day:02}T00:00:00Z"), "lineage": "b".repeat(16),
+            "clusterUid": "11111111-2222-3333-4444-555555555555",
             "conditions": [condition("Complete", "True", "Complete")],
         },
     }))

@@ -4,9 +4,18 @@
 //! original. Only etcd's own counters tell them apart: within one history the
 //! revision and the raft index never fall, and a restored member begins a new,
 //! short raft log.
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use crate::{BackupId, Reason};
+
+/// How long the newest backups of a lineage stay whatever retention's numbers say: within this time it
+/// may turn out to be the one that is wanted back.
+pub const YOUNG: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// The same for whoever lists what goes: longer, so that no list is refused for the clocks' sake by the
+/// agent, which goes by [`YOUNG`] and by its node's clock.
+pub const LISTED_YOUNG: SignedDuration = SignedDuration::from_hours(31 * 24);
+const _: () = assert!(LISTED_YOUNG.as_secs() > YOUNG.as_secs(), "a list must spare no less than the agent");
 
 /// Where a history stood at one moment, as etcd's Status call says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

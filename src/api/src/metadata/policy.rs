@@ -269,11 +269,11 @@ pub struct MetadataBackupPolicyStatus {
     #[schemars(length(max = 32768))]
     pub backup_error_message: Option<String>,
 
-    /// Captured files that the repository did not have.
+    /// Files that the backup captured: the snapshot of etcd and each regular file of the node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub files_new: Option<i64>,
 
-    /// Captured files that differ from those of the backup before.
+    /// Always 0: each backup reads all that it captures and compares it with no earlier one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub files_changed: Option<i64>,
 

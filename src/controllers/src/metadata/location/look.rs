@@ -26,6 +26,9 @@ use crate::{
 /// How long a repository is believed to be there without a look.
 const BELIEVED: SignedDuration = SignedDuration::from_hours(24);
 
+/// How soon to look again after a look that came to nothing.
+pub const PAUSE: SignedDuration = SignedDuration::from_mins(1);
+
 /// Whether the repository was found for the present spec, and nothing was said against it since.
 ///
 /// Not read from `Ready`: that also says when a request to the API server failed, which is

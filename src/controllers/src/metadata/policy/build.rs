@@ -36,6 +36,9 @@ const ETCD_CREDENTIALS: &str = "etcd-creds";
 const CERTIFICATES: &str = "certificates";
 /// Volumes of `extraHostPaths`; their index follows.
 const EXTRA: &str = "host-";
+/// What an agent may find wrong in the spec of the location.
+const FIELDS_OF_LOCATION: [&str; 5] =
+    ["spec.bucketName", "spec.caBundle", "spec.credentials", "spec.region", "spec.url"];
 /// How late a run may start: a slot that the controller-manager missed for longer is lost.
 const START_DEADLINE: i64 = 600;
 /// Jobs that stay, so that a result is not tidied away before it was seen.
@@ -198,6 +201,7 @@ fn needs(policy: &MetadataBackupPolicy) -> Needs {
     let extra: Vec<&str> = spec.extra_host_paths.iter().map(trimmed).collect();
     let mut environment = of_policy(policy);
     environment.push(variable(environment::ETCD_ENDPOINTS, json(&spec.etcd_endpoints())));
+    environment.push(variable(environment::ETCD_CREDENTIALS_SECRET, spec.etcd_credentials()));
     environment.extend(spec.certs_dir().map(|path| variable(environment::CERTS_DIR, path)));
     if !extra.is_empty() {
         environment.push(variable(environment::EXTRA_HOST_PATHS, json(&extra)));
@@ -231,13 +235,18 @@ fn extra_host_path(index: usize, extra: &ExtraHostPath) -> (VolumeMount, Volume)
     (mount, host_path(name, path, extra.kind))
 }
 
-/// The failure, with the field of the policy that asks for the volume that it is about.
+/// The failure of a pod, with the field that it is about as a reader of the policy must know it.
 ///
-/// The kubelet names the volume: `MountVolume.SetUp failed for volume "certificates" : …`.
-pub fn located(failure: &Failure) -> Failure {
+/// The kubelet names a volume: `MountVolume.SetUp failed for volume "certificates" : …`; the agent a
+/// field, but not of which object.
+pub fn located(policy: &MetadataBackupPolicy, failure: Failure) -> Failure {
     let volume = failure.message.split_once("for volume \"").and_then(|(_, rest)| rest.split_once('"'));
-    let field = volume.and_then(|(volume, _)| field(volume));
-    Failure { field: failure.field.clone().or(field), ..failure.clone() }
+    let of_volume = volume.and_then(|(volume, _)| field(volume));
+    let named = failure.field.map(|field| {
+        let is_of_location = FIELDS_OF_LOCATION.contains(&field.as_str());
+        if is_of_location { format!("BackupLocation {:?} {field}", policy.spec.destination) } else { field }
+    });
+    Failure { field: named.or(of_volume), ..failure }
 }
 
 fn field(volume: &str) -> Option<String> {

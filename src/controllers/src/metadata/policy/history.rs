@@ -113,9 +113,10 @@ fn judge<'a>(world: &'a World, job: &'a Job) -> Run<Made<'a>> {
     let pods = (world.pods.as_slice(), world.troubles.as_slice());
     match run::judge::<Backup>(Work::Backup.verb(), job, pods, world.now) {
         Run::UnderWay { begun } => Run::UnderWay { begun },
-        Run::Stuck(failure) => Run::Stuck(build::located(&failure)),
+        Run::Stuck(failure) => Run::Stuck(build::located(&world.policy, failure)),
         Run::Ended(Ended { at, started, pod, is_mute, outcome }) => {
             let recorded = is_mute.then(|| recorded(world, job)).flatten();
+            let outcome = outcome.map_err(|failure| build::located(&world.policy, failure));
             let outcome = recorded.map_or_else(|| outcome.map(|told| Made::Told(Box::new(told))), Ok);
             Run::Ended(Ended { at, started, pod, is_mute, outcome })
         }

@@ -9,6 +9,7 @@
 pub mod build;
 pub mod decide;
 pub mod history;
+pub mod lineage;
 pub mod observe;
 pub mod retention;
 pub mod status;

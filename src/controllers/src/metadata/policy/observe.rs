@@ -6,9 +6,12 @@ use api::{
     names::{self, Work, label},
 };
 use jiff::Timestamp;
-use k8s_openapi::api::{
-    batch::v1::{CronJob, Job},
-    core::v1::Pod,
+use k8s_openapi::{
+    api::{
+        batch::v1::{CronJob, Job},
+        core::v1::Pod,
+    },
+    apimachinery::pkg::apis::meta::v1::Condition,
 };
 use kube::ResourceExt;
 use runtime::Error;
@@ -40,6 +43,13 @@ pub struct World {
     pub settings: Arc<Settings>,
     /// The moment the reconcile began.
     pub now: Timestamp,
+}
+
+impl World {
+    /// The conditions that are stored.
+    pub fn conditions(&self) -> &[Condition] {
+        self.policy.status.as_ref().map_or(&[], |status| status.conditions.as_slice())
+    }
 }
 
 /// Reads the [`World`] of one policy.

@@ -3,22 +3,20 @@
 //! ```text
 //! records ─▶ model::retention ─▶ goers ─▶ forget Job ─▶ record controller: records go
 //! ```
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use api::{
     BackupLocation, MetadataBackupRecord,
     conditions::{COMPLETE, RETAINED},
     names::{Work, annotation},
 };
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::{
-    api::batch::v1::Job,
-    apimachinery::pkg::apis::meta::v1::{Condition, Time},
-};
+use jiff::Timestamp;
+use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time};
 use kube::{Resource, ResourceExt};
 use model::{
     Reason,
     environment::{ForgetList, Pair},
+    lineage::LISTED_YOUNG,
     result::{Failure, Forgotten},
     retention::{Candidate, Verdict as Judged},
 };
@@ -27,15 +25,12 @@ use runtime::{
     conditions::{Verdict, find},
 };
 
-use super::{build, observe::World, status};
+use super::{build, lineage, observe::World};
 use crate::{
     metadata::text,
     ownership::controls,
     run::{self, Ended, Run},
 };
-
-/// How long the newest good backup of a lineage stays, whatever the numbers say.
-const YOUNG: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// What retention asks for, and what it says.
 #[derive(Debug)]
@@ -57,7 +52,7 @@ impl Retained {
 
     /// Nothing is done while the policy itself is not in order.
     pub fn untouched(world: &World) -> Self {
-        Self::saying(Verdict::stored(conditions(world), RETAINED))
+        Self::saying(Verdict::stored(world.conditions(), RETAINED))
     }
 }
 
@@ -65,10 +60,11 @@ impl Retained {
 ///
 /// # Guarantees
 ///
-/// The newest backup, the newest complete one and that of each lineage of the last 30 days
-/// stay whatever the numbers and the nodes' clocks say, and nothing goes while the newest backup is of a history that nobody accepted.
+/// The newest backup, the newest complete one and those of each lineage of the last 30 days
+/// stay whatever the numbers and the nodes' clocks say, and nothing goes while the newest backup is
+/// of a history that nobody accepted.
 pub fn decide(world: &World, location: &BackupLocation) -> Retained {
-    let lineage = status::lineage(world).verdict;
+    let lineage = lineage::lineage(world).verdict;
     if lineage.holds == Some(false) {
         let message = format!("nothing is removed until the lineage is accepted: {}", lineage.message);
         return Retained::saying(Verdict::bad(lineage.reason, message));
@@ -111,7 +107,7 @@ fn under_way(world: &World, run: &Run<Forgotten>) -> Retained {
 impl Retained {
     /// A failure stays said while it is tried again.
     fn untouched_or_good(world: &World) -> Self {
-        let stored = Verdict::stored(conditions(world), RETAINED);
+        let stored = Verdict::stored(world.conditions(), RETAINED);
         if stored.holds == Some(false) && stored.reason != Reason::LineageChanged {
             return Self::saying(stored);
         }
@@ -132,13 +128,13 @@ fn after(world: &World, job: &Job, (ended, count): (Ended<Forgotten>, usize)) ->
     match ended.outcome {
         // The record controller has not got round to it.
         Ok(_) => Retained { again: Some(run::NEXT_LOOK), ..Retained::saying(going(world, count)) },
-        Err(failure) => retry(world, job, (&failure, ended.at)),
+        Err(failure) => retry(world, job, (&build::located(&world.policy, failure), ended.at)),
     }
 }
 
 /// Waits as long as it has been failing, then makes room for another try.
 fn retry(world: &World, job: &Job, (failure, at): (&Failure, Timestamp)) -> Retained {
-    let again = run::left_after(at, find(conditions(world), RETAINED), world.now);
+    let again = run::left_after(at, find(world.conditions(), RETAINED), world.now);
     let delete = (again.is_none() && job.meta().deletion_timestamp.is_none()).then(|| Target::of(job));
     Retained { delete, again, ..Retained::saying(failed(failure)) }
 }
@@ -147,29 +143,28 @@ fn failed(failure: &Failure) -> Verdict {
     Verdict::bad(failure.reason, text(failure))
 }
 
-fn conditions(world: &World) -> &[Condition] {
-    world.policy.status.as_ref().map_or(&[], |status| status.conditions.as_slice())
-}
-
 /// A record whose backup is known to be at this location, and so may be judged.
 struct Known {
     pair: Pair,
     candidate: Candidate,
     /// When the record was made, by the API server's clock; the candidate's time is a node's.
     made: Timestamp,
+    /// How many entries etcd's log had: within a lineage it never falls.
+    raft_index: u64,
     lineage: Option<String>,
     is_complete: bool,
 }
 
 impl Known {
     fn is_young(&self, now: Timestamp) -> bool {
-        now.duration_since(self.candidate.time.max(self.made)) < YOUNG
+        now.duration_since(self.candidate.time.max(self.made)) <= LISTED_YOUNG
     }
 }
 
 /// What goes, if anything, and how many stay.
 fn list(world: &World, location: &BackupLocation) -> (Option<ForgetList>, usize) {
-    let mut known: Vec<Known> = world.records.iter().filter_map(|record| known(record, location)).collect();
+    let mut known: Vec<Known> =
+        world.records.iter().filter_map(|record| known(world, record, location)).collect();
     known.sort_by_key(|known| std::cmp::Reverse(known.candidate.time));
     spare(&mut known, world.now);
     let candidates: Vec<Candidate> = known.iter().map(|known| known.candidate.clone()).collect();
@@ -187,10 +182,12 @@ fn list(world: &World, location: &BackupLocation) -> (Option<ForgetList>, usize)
     (list, kept)
 }
 
-fn known(record: &MetadataBackupRecord, location: &BackupLocation) -> Option<Known> {
+fn known(world: &World, record: &MetadataBackupRecord, location: &BackupLocation) -> Option<Known> {
     let status = record.status.as_ref()?;
     let pinned = location.status.as_ref()?.repository_id.as_ref()?;
-    let is_here = status.repository_id.as_ref() == Some(pinned);
+    // Another cluster's policy of the same name keeps its own backups.
+    let is_ours = status.cluster_uid.as_ref() == Some(&world.settings.cluster_uid);
+    let is_here = is_ours && status.repository_id.as_ref() == Some(pinned);
     let hold = record.annotations().get(annotation::HOLD);
     let pair = Pair {
         etcd: status.snapshot_id_full.as_ref()?.parse().ok()?,
@@ -201,33 +198,62 @@ fn known(record: &MetadataBackupRecord, location: &BackupLocation) -> Option<Kno
     let made = record.creation_timestamp().map_or(time, |Time(made)| made);
     let complete = find(&status.conditions, COMPLETE);
     let is_complete = complete.is_some_and(|complete| complete.status == "True");
-    let lineage = status.lineage.clone();
-    let known = Known { pair, candidate, made, lineage, is_complete };
+    let raft_index = status.etcd.as_ref().and_then(|etcd| u64::try_from(etcd.raft_index?).ok());
+    let known = Known {
+        pair,
+        candidate,
+        made,
+        raft_index: raft_index.unwrap_or_default(),
+        lineage: status.lineage.clone(),
+        is_complete,
+    };
     (is_here && record.meta().deletion_timestamp.is_none()).then_some(known)
 }
 
-/// Holds what stays whatever the numbers say: the newest backup, the newest that a restore can do
-/// with, and of each lineage of late the newest such, since a cluster that was restored by mistake
-/// must not age out what it was before.
+/// Holds what stays whatever the numbers say: the newest backup and the newest that a restore can do
+/// with, and both of each lineage of late, since a cluster that was restored by mistake must not age
+/// out what it was before.
+///
+/// The agent spares the same by what the repository says, and refuses a list that names any of it: so
+/// this must spare no less.
 fn spare(known: &mut [Known], now: Timestamp) {
-    hold(known, "newest", |_| true);
-    hold(known, "newest complete", |known| known.is_complete);
-    let lineages: BTreeSet<String> = known.iter().filter_map(|known| known.lineage.clone()).collect();
-    for lineage in lineages {
-        let is_its = |known: &Known| known.lineage.as_ref() == Some(&lineage);
-        hold(known, "newest complete of its lineage", |known| {
-            known.is_complete && known.is_young(now) && is_its(known)
-        });
-    }
+    hold(known, "newest", now, |_| true);
+    hold(known, "newest complete", now, |known| known.is_complete);
 }
 
-/// Holds the newest of those that are meant, by either clock: a node's may be wrong.
-fn hold(known: &mut [Known], why: &str, is_meant: impl Fn(&Known) -> bool) {
-    let clocks: [fn(&Known) -> Timestamp; 2] = [|known| known.candidate.time, |known| known.made];
-    for clock in clocks {
-        let newest = known.iter_mut().filter(|known| is_meant(known)).max_by_key(|known| clock(known));
-        if let Some(newest) = newest {
-            newest.candidate.held.get_or_insert_with(|| why.to_owned());
+/// Tells which of two backups is the newer one.
+type Age = fn(&Known) -> (u64, Timestamp);
+
+/// When a backup was made: by the node's clock, by the API server's, and by etcd's own count.
+const AGES: [Age; 3] = [
+    |known| (0, known.candidate.time),
+    |known| (0, known.made),
+    |known| (known.raft_index, known.candidate.time),
+];
+
+/// Of those that are meant holds the newest, and the newest of each lineage of late, by whatever tells
+/// their age: any clock may be wrong.
+fn hold(known: &mut [Known], why: &str, now: Timestamp, is_meant: impl Fn(&Known) -> bool) {
+    for age in AGES {
+        let mut heads: BTreeMap<Option<&str>, usize> = BTreeMap::new();
+        for (index, found) in known.iter().enumerate().filter(|(_, found)| is_meant(found)) {
+            let head = heads.entry(found.lineage.as_deref()).or_insert(index);
+            if age(found) > age(&known[*head]) {
+                *head = index;
+            }
+        }
+        let heads: Vec<usize> = heads.into_values().collect();
+        let newest = AGES[..2]
+            .iter()
+            .filter_map(|clock| heads.iter().copied().max_by_key(|head| clock(&known[*head])));
+        let newest: Vec<usize> = newest.collect();
+        for head in heads {
+            let found = &mut known[head];
+            if newest.contains(&head) {
+                found.candidate.held.get_or_insert_with(|| why.to_owned());
+            } else if found.is_young(now) {
+                found.candidate.held.get_or_insert_with(|| format!("{why} of its lineage"));
+            }
         }
     }
 }

@@ -3,17 +3,13 @@ use api::{
     MetadataBackupPolicyStatus, MetadataBackupRecord,
     conditions::{COMPLETE, FRESH, LINEAGE_ACCEPTED, PROVEN, READY, RETAINED},
     metadata::Phase,
-    names::{Work, annotation},
+    names::Work,
 };
 use jiff::Timestamp;
 use k8s_openapi::{
     api::batch::v1::Job,
-    apimachinery::pkg::{
-        apis::meta::v1::{Condition, Time},
-        util::intstr::IntOrString,
-    },
+    apimachinery::pkg::{apis::meta::v1::Time, util::intstr::IntOrString},
 };
-use kube::ResourceExt;
 use model::{
     Reason,
     result::{Backup, Failure},
@@ -25,6 +21,7 @@ use runtime::{
 
 use super::{
     history::{History, Made, record_of, word},
+    lineage,
     observe::World,
 };
 use crate::{
@@ -41,7 +38,7 @@ pub fn status(
     let previous = previous(world);
     let generation = world.policy.metadata.generation;
     let page = Page { previous: &previous.conditions, generation, now: world.now };
-    let lineage = lineage(world);
+    let lineage = lineage::lineage(world);
     let conditions = page.write(&[
         (READY, ready.clone()),
         (FRESH, fresh(world, history)),
@@ -89,10 +86,6 @@ fn initializing(base: MetadataBackupPolicyStatus) -> MetadataBackupPolicyStatus 
 
 fn previous(world: &World) -> MetadataBackupPolicyStatus {
     world.policy.status.clone().unwrap_or_default()
-}
-
-fn conditions(world: &World) -> &[Condition] {
-    world.policy.status.as_ref().map_or(&[], |status| status.conditions.as_slice())
 }
 
 /// The newest run that ended, unless the status tells of a newer one that hung or whose Job is
@@ -198,7 +191,7 @@ fn fresh(world: &World, history: &History) -> Verdict {
             Verdict::good(Reason::Fresh, format!("the newest backup began at {started}"))
         }
         Some(Ended { outcome: Err(failure), .. }) => said(&explained(world, failure)),
-        None => Verdict::stored(conditions(world), FRESH),
+        None => Verdict::stored(world.conditions(), FRESH),
     }
 }
 
@@ -211,7 +204,7 @@ fn said(failure: &Failure) -> Verdict {
 /// One that never began ends at its deadline, and its pod, which alone knew why, is
 /// gone by then. An agent that began has a deadline of its own and tells it.
 fn explained(world: &World, failure: &Failure) -> Failure {
-    let stored = Verdict::stored(conditions(world), FRESH);
+    let stored = Verdict::stored(world.conditions(), FRESH);
     let hung = matches!(
         stored.reason,
         Reason::Unschedulable | Reason::ImagePull | Reason::MountFailed | Reason::HostPathMissing
@@ -235,7 +228,7 @@ fn complete(world: &World, history: &History) -> Verdict {
             // Of another object, so of another generation.
             Verdict { generation: None, ..Verdict::stored(known.unwrap_or_default(), COMPLETE) }
         }
-        _ => Verdict::stored(conditions(world), COMPLETE),
+        _ => Verdict::stored(world.conditions(), COMPLETE),
     }
 }
 
@@ -247,61 +240,6 @@ pub fn completeness(backup: &Backup) -> Verdict {
     )
 }
 
-/// Which history the policy's backups belong to.
-pub struct Lineage {
-    /// The accepted one, where there is one.
-    pub accepted: Option<String>,
-    /// Whether the newest backup belongs to it.
-    pub verdict: Verdict,
-}
-
-/// The first history is accepted by itself; each later one by a person only.
-///
-/// First is one that has no other beside it: a policy that was made again has lost what it had
-/// accepted, but not the backups that accepting another history would remove.
-pub fn lineage(world: &World) -> Lineage {
-    let told = world.policy.status.as_ref().and_then(|status| status.lineage.clone());
-    let known = lineages(world);
-    let Some((_, newest)) = known.iter().max() else {
-        let verdict = Verdict::stored(conditions(world), LINEAGE_ACCEPTED);
-        return Lineage { accepted: told, verdict };
-    };
-    let allowed = world.policy.annotations().get(annotation::ACCEPT_LINEAGE) == Some(newest);
-    let is_first = told.is_none() && known.iter().all(|(_, lineage)| lineage == newest);
-    let accepted = if allowed || is_first { Some(newest.clone()) } else { told };
-    let verdict = if accepted.as_ref() == Some(newest) {
-        Verdict::good(Reason::Accepted, format!("the newest backup is of lineage {newest}"))
-    } else {
-        Verdict::bad(Reason::LineageChanged, not_accepted(newest, accepted.as_deref()))
-    };
-    Lineage { accepted, verdict }
-}
-
-fn not_accepted(newest: &str, accepted: Option<&str>) -> String {
-    let other = accepted.map_or_else(
-        || "others are there and none is accepted".to_owned(),
-        |other| format!("accepted is {other}"),
-    );
-    let key = annotation::ACCEPT_LINEAGE;
-    format!(
-        "the newest backup is of lineage {newest}, {other}; to accept the new one, annotate the policy with {key}: {newest}"
-    )
-}
-
-/// When each known backup was made and which history it belongs to.
-fn lineages(world: &World) -> Vec<(Timestamp, String)> {
-    let history = History::of(world);
-    let told = history.successes().filter_map(|(_, made)| match made {
-        Made::Told(backup) => Some((backup.time, backup.lineage.to_string())),
-        Made::Recorded { .. } => None, // It is among the records.
-    });
-    let records = world.records.iter().filter_map(|record| {
-        let status = record.status.as_ref()?;
-        Some((status.time.as_ref()?.0, status.lineage.clone()?))
-    });
-    told.chain(records).collect()
-}
-
 /// What changed since the stored status: a run that ended, one that cannot begin, a
 /// retention that began to fail.
 pub fn events(world: &World, history: &History, retained: &Verdict) -> Vec<Event> {
@@ -309,9 +247,9 @@ pub fn events(world: &World, history: &History, retained: &Verdict) -> Vec<Event
         .filter(|(_, ended)| is_news(world, ended))
         .map(|(_, ended)| ended_event(world, ended));
     let fresh = fresh(world, history);
-    let is_stuck = history.stuck().is_some() && fresh.is_news(conditions(world), FRESH);
+    let is_stuck = history.stuck().is_some() && fresh.is_news(world.conditions(), FRESH);
     let stuck = is_stuck.then(|| warning("BackupFailed", Work::Backup, &fresh));
-    let is_failing = retained.holds == Some(false) && retained.is_news(conditions(world), RETAINED);
+    let is_failing = retained.holds == Some(false) && retained.is_news(world.conditions(), RETAINED);
     let retention = is_failing.then(|| warning("RetentionFailed", Work::Forget, retained));
     run.into_iter().chain(stuck).chain(retention).collect()
 }

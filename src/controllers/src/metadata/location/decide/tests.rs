@@ -265,6 +265,18 @@ fn looks_again(#[case] world: World, #[case] expected: Option<u64>) {
     assert_eq!(plan.again.map(|wait| wait.as_secs()), expected);
 }
 
+#[rstest]
+#[case::is_not_taken_for_a_loss("2030-01-01T11:59:30Z", 0)]
+#[case::is_followed_by_another("2030-01-01T11:58:30Z", 1)]
+fn a_look_whose_pod_somebody_took(#[case] ended: &str, #[case] removed: usize) {
+    let mut world = ready().failed(ended);
+    world.pods.clear();
+    let plan = decide(&world);
+    let status = status_in(&plan, &world);
+    assert_eq!((status.init_status.as_deref(), plan.delete.len()), (Some("Completed"), removed));
+    assert!(plan.events.is_empty() && plan.again.is_some());
+}
+
 /// Flux fails a rollout on a `Stalled` of the new generation.
 #[test]
 fn nothing_is_said_of_a_spec_that_nobody_tried() {

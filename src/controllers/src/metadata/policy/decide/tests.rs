@@ -328,6 +328,11 @@ fn hung() -> World {
     World { backups: Vec::new(), pods: Vec::new(), troubles: Vec::new(), ..world }
 }
 
+fn refused_keys() -> String {
+    let failure = model::result::Failure::new(Reason::AccessDenied, "refused").at("spec.credentials");
+    model::result::render::<bool>("backup", &Err(failure))
+}
+
 /// After what hung for want of a folder found it.
 fn went_on() -> World {
     World { backups: Vec::new(), pods: Vec::new(), ..hung() }.backing_up()
@@ -339,6 +344,9 @@ fn went_on() -> World {
 #[case::it_is_in_order(new(), "Initializing", "")]
 #[case::it_is_in_order_again(new().with_location(None).written().with_location(Some(ready_location())), "Initializing", "")]
 #[case::a_run_cannot_begin(running().on_a_missing_folder(), "Failed", "HostPathMissing: spec.certsDir: ")]
+#[case::the_locations_keys_are_refused(
+    running().run("11:00", "Failed", &refused_keys()), "Failed", "AccessDenied: BackupLocation \"local-minio\" spec.credentials: "
+)]
 #[case::a_backup_was_made_before_it_was_asked_wrongly(
     running().succeeded("11:00").written().with(|spec| spec.etcd_endpoint = "etcd".into()), "Completed", ""
 )]
@@ -463,9 +471,30 @@ fn an_incomplete_backup_says_what_it_lacks() {
 #[case::another_is_not(in_another_lineage(), "False/LineageChanged", 'b')]
 #[case::until_a_person_accepts_it(in_another_lineage().annotated(annotation::ACCEPT_LINEAGE, &"c".repeat(16)), "True/Accepted", 'c')]
 #[case::who_must_name_it(in_another_lineage().annotated(annotation::ACCEPT_LINEAGE, "true"), "False/LineageChanged", 'b')]
+#[case::hidden_by_a_clock_that_is_ahead(hidden(), "False/LineageChanged", 'b')]
+#[case::hidden_by_a_clock_that_is_ahead_until_a_person_accepts_it(
+    hidden().annotated(annotation::ACCEPT_LINEAGE, &"c".repeat(16)), "True/Accepted", 'c'
+)]
+#[case::first_of_another_repository(moved([of('c', record('2', 2))]), "True/Accepted", 'c')]
+#[case::another_of_another_repository(
+    moved([of('c', record('2', 2)), of('d', record('3', 3))]), "False/LineageChanged", 'b'
+)]
+#[case::first_of_which_the_accepted_one_is_nowhere(
+    accepted().records([of('c', record('2', 2))]), "False/LineageChanged", 'b'
+)]
 fn lineage(#[case] world: World, #[case] accepted: &str, #[case] known: char) {
     assert_eq!(said(&world, conditions::LINEAGE_ACCEPTED), accepted);
     assert_eq!(told(&decide(&world), &world).lineage, Some(known.to_string().repeat(16)));
+}
+
+/// Where the newest backup is of another history, but by a node's clock it is not the newest.
+fn hidden() -> World {
+    accepted().records([ahead(record('1', 1)), of('c', record('2', 2))])
+}
+
+/// Where the policy's backups went to another repository before.
+fn moved(here: impl IntoIterator<Item = MetadataBackupRecord>) -> World {
+    accepted().records([elsewhere(record('1', 1))].into_iter().chain(here))
 }
 
 /// A policy that was deleted and made again, with the records of before.
@@ -532,6 +561,17 @@ fn of(lineage: char, mut record: MetadataBackupRecord) -> MetadataBackupRecord {
     record
 }
 
+/// At this many entries of etcd's log.
+fn counted(raft_index: i64, mut record: MetadataBackupRecord) -> MetadataBackupRecord {
+    record.status.as_mut().expect("a status").etcd = Some(object(json!({ "raftIndex": raft_index })));
+    record
+}
+
+fn of_another_cluster(mut record: MetadataBackupRecord) -> MetadataBackupRecord {
+    record.status.as_mut().expect("a status").cluster_uid = Some("another".to_owned());
+    record
+}
+
 /// Made on a node whose clock is years ahead.
 fn ahead(mut record: MetadataBackupRecord) -> MetadataBackupRecord {
     record.status.as_mut().expect("a status").time = Some(object(json!("2035-01-01T00:00:00Z")));
@@ -572,6 +612,14 @@ fn unknown(record: MetadataBackupRecord) -> MetadataBackupRecord {
 #[case::never_the_newest_complete_one_whatever_a_nodes_clock_says(
     accepted().records([ahead(record('1', 1)), record('2', 2), incomplete(record('3', 3))]), None
 )]
+#[case::never_the_newest_of_a_lineage_of_late_though_it_is_incomplete(
+    accepted().records([of('c', record('1', 28)), of('c', record('2', 29)), of('c', incomplete(record('4', 30))), record('3', 31)]),
+    Some((vec!['1'], vec!['3', '4', '2']))
+)]
+#[case::never_the_one_that_etcd_counts_as_the_newest_of_a_lineage_of_late(
+    accepted().records([of('c', counted(9, record('1', 28))), of('c', counted(8, record('2', 29))), record('3', 31)]), None
+)]
+#[case::nothing_of_another_cluster(running().keeping(1).records([of_another_cluster(record('1', 1)), record('3', 3)]), None)]
 #[case::nothing_of_another_repository(running().keeping(1).records([elsewhere(record('1', 1)), record('3', 3)]), None)]
 #[case::nothing_that_is_not_known(running().keeping(1).records([unknown(record('1', 1)), record('3', 3)]), None)]
 #[case::nothing_of_an_unaccepted_lineage(in_another_lineage().keeping(1).records(three()), None)]
