@@ -44,13 +44,6 @@ pub struct Expected<'a> {
     pub files: &'a [(&'a str, Option<u64>)],
 }
 
-/// The snapshot with whatever is in it.
-impl<'a> From<&'a SnapshotId> for Expected<'a> {
-    fn from(snapshot: &'a SnapshotId) -> Self {
-        Self { snapshot, files: &[] }
-    }
-}
-
 /// What was found to be in the bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Presence {
@@ -97,13 +90,12 @@ impl Opened {
     /// `SnapshotMissing` or `PackMissing`, with what is missing; `SnapshotTruncated`
     /// where a file is not in its snapshot; `RepositoryDamaged` where something on
     /// the way cannot be read.
-    pub async fn prove_presence<'a>(
+    pub async fn prove_presence(
         &self,
         bucket: &Bucket,
-        snapshots: &[impl Into<Expected<'a>> + Copy],
+        expected: &[Expected<'_>],
     ) -> Result<Presence, Failure> {
-        let expected: Vec<Expected<'a>> = snapshots.iter().map(|snapshot| (*snapshot).into()).collect();
-        Box::pin(unless_moved(self.look(bucket, &expected), self.look(bucket, &expected))).await
+        Box::pin(unless_moved(self.look(bucket, expected), self.look(bucket, expected))).await
     }
 
     async fn look(&self, bucket: &Bucket, expected: &[Expected<'_>]) -> Result<Presence, Failure> {

@@ -42,6 +42,16 @@ struct Found {
     second: Second,
 }
 
+impl Found {
+    fn pair(&self) -> Pair {
+        Pair { etcd: self.second.of.clone(), files: self.id.clone() }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.second.incomplete.is_none()
+    }
+}
+
 impl History {
     /// Picks out what this policy stored for this cluster.
     ///
@@ -74,16 +84,31 @@ impl History {
         self.newest(|_| true).into_iter().map(head).collect()
     }
 
+    /// Whether both snapshots of a backup are there and belong together.
+    pub fn has(&self, pair: &Pair) -> bool {
+        self.seconds.iter().any(|found| self.is_whole(found) && found.pair() == *pair)
+    }
+
+    /// The newest of the backups that are meant.
+    pub fn newest_of(&self, is_meant: impl Fn(&Pair) -> bool) -> Option<Pair> {
+        latest(&self.newest(|found| is_meant(&found.pair())))
+    }
+
+    /// The newest of those that lack nothing.
+    pub fn newest_complete_of(&self, is_meant: impl Fn(&Pair) -> bool) -> Option<Pair> {
+        latest(&self.newest(|found| found.is_complete() && is_meant(&found.pair())))
+    }
+
     /// The backups that must stay whatever a list says: the newest one, the newest one of
     /// each lineage that was still written to after `since`, and the same of those that
     /// lack nothing.
     pub fn indispensable(&self, since: Timestamp) -> Vec<Pair> {
         let all = self.newest(|_| true);
-        let complete = self.newest(|found| found.second.incomplete.is_none());
+        let complete = self.newest(Found::is_complete);
         let of = |heads: Vec<&Found>| -> Vec<Pair> {
             let newest = heads.iter().map(|head| head.time).max();
             let spared = heads.iter().filter(|head| head.time >= since || Some(head.time) == newest);
-            spared.map(|head| Pair { etcd: head.second.of.clone(), files: head.id.clone() }).collect()
+            spared.map(|head| head.pair()).collect()
         };
         [of(all), of(complete)].concat()
     }
@@ -104,6 +129,10 @@ impl History {
     fn is_whole(&self, found: &Found) -> bool {
         self.firsts.get(&found.second.of) == Some(&found.backup)
     }
+}
+
+fn latest(heads: &[&Found]) -> Option<Pair> {
+    heads.iter().max_by_key(|head| head.time).map(|head| head.pair())
 }
 
 /// First snapshots from before `then`, of this policy and cluster, whose second never came.

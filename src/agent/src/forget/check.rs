@@ -17,8 +17,9 @@ use crate::backup::history::{History, Owner};
 pub struct Permit {
     /// Of the backups that go, the snapshots that are there.
     pub going: Vec<SnapshotId>,
-    /// The newest backup that stays, whose packs must be seen first.
-    pub survivor: Pair,
+    /// Of the backups that stay, the newest and the newest that lacks nothing: all of both
+    /// must be seen first.
+    pub survivors: Vec<Pair>,
 }
 
 /// Judges a list by what is in the repository.
@@ -35,16 +36,19 @@ pub fn check(
     since: Timestamp,
 ) -> Result<Permit, Failure> {
     consistent(list)?;
-    let tags: Known = listing.iter().map(|snapshot| (&snapshot.id, Tags::parse(&snapshot.tags))).collect();
-    if let Some(pair) = list.stay.iter().find(|pair| !is_whole(pair, &tags, owner)) {
-        let message = format!("the backup {} must stay but is not there whole", pair.etcd.short());
+    let history = History::read(listing, owner);
+    if let Some(pair) = list.stay.iter().find(|pair| !history.has(pair)) {
+        let message = format!(
+            "the backup {} must stay but is not there as a whole one of the policy {} and this cluster",
+            pair.etcd.short(),
+            owner.policy
+        );
         return Err(Failure::new(Reason::SurvivorMissing, message));
     }
+    let tags: Known = listing.iter().map(|snapshot| (&snapshot.id, Tags::parse(&snapshot.tags))).collect();
     let going = going(list, &tags, owner)?;
-    spared(&going, &History::read(listing, owner).indispensable(since))?;
-    let time = |pair: &&Pair| listing.iter().find(|found| found.id == pair.etcd).map(|found| found.time);
-    let survivor = list.stay.iter().max_by_key(time).expect("a consistent list names a survivor").clone();
-    Ok(Permit { going, survivor })
+    spared(&going, &history.indispensable(since))?;
+    Ok(Permit { survivors: survivors(list, &history, &going), going })
 }
 
 type Known<'a> = BTreeMap<&'a SnapshotId, Option<Tags>>;
@@ -78,6 +82,19 @@ fn spared(going: &[SnapshotId], indispensable: &[Pair]) -> Result<(), Failure> {
     Err(Failure::new(Reason::SurvivorMissing, message))
 }
 
+/// The backups without which nothing may go.
+///
+/// The newest alone is not enough: it may lack something, and then the one that a restore
+/// would take is an earlier one. That may be one that the list has no room for.
+fn survivors(list: &ForgetList, history: &History, going: &[SnapshotId]) -> Vec<Pair> {
+    let stays = |pair: &Pair| list.stay.contains(pair);
+    let remains = |pair: &Pair| !going.contains(&pair.etcd) && !going.contains(&pair.files);
+    let newest = history.newest_of(stays).expect("one is named and all were found");
+    let complete = history.newest_complete_of(stays).or_else(|| history.newest_complete_of(remains));
+    let other = complete.filter(|complete| *complete != newest);
+    std::iter::once(newest).chain(other).collect()
+}
+
 fn consistent(list: &ForgetList) -> Result<(), Failure> {
     let ids = |pairs: &[Pair]| -> BTreeSet<SnapshotId> {
         pairs.iter().flat_map(|pair| [pair.etcd.clone(), pair.files.clone()]).collect()
@@ -94,15 +111,6 @@ fn consistent(list: &ForgetList) -> Result<(), Failure> {
         return contradiction("names a snapshot as going and as staying");
     }
     Ok(())
-}
-
-fn is_whole(pair: &Pair, tags: &Known<'_>, owner: Owner<'_>) -> bool {
-    let tags_of = |id| tags.get(id).and_then(Option::as_ref);
-    let (Some(first), Some(second)) = (tags_of(&pair.etcd), tags_of(&pair.files)) else { return false };
-    has_role(first, &pair.etcd, pair)
-        && has_role(second, &pair.files, pair)
-        && first.common.backup == second.common.backup
-        && [first, second].iter().all(|tags| tags.common.policy == owner.policy)
 }
 
 /// Whether a snapshot is what the pair says: a first, or the second of that first.
@@ -142,6 +150,10 @@ mod tests {
 
     /// Later names are later backups.
     fn backup_of(n: &str, policy: &str, cluster: &str) -> Vec<Snapshot> {
+        made(n, policy, cluster, None)
+    }
+
+    fn made(n: &str, policy: &str, cluster: &str, incomplete: Option<Reason>) -> Vec<Snapshot> {
         let common = Common {
             backup: n.repeat(16).parse().expect("an id"),
             cluster: cluster.to_owned(),
@@ -152,13 +164,17 @@ mod tests {
         let time = Timestamp::from_second(nth.into()).expect("a time");
         let position =
             Position { cluster_id: String::new(), revision: 1, raft_index: nth.into(), raft_term: 1 };
-        let second = Second::new(pair(n).etcd, &position, None);
+        let second = Second::new(pair(n).etcd, &position, incomplete);
         let tags = |second| Tags { common: common.clone(), second }.render();
         vec![snapshot(pair(n).etcd, time, tags(None)), snapshot(pair(n).files, time, tags(Some(second)))]
     }
 
     fn backup(n: &str) -> Vec<Snapshot> {
         backup_of(n, POLICY, "uid")
+    }
+
+    fn incomplete(n: &str) -> Vec<Snapshot> {
+        made(n, POLICY, "uid", Some(Reason::NoQuorum))
     }
 
     fn first_of(n: &str) -> Vec<Snapshot> {
@@ -231,6 +247,11 @@ mod tests {
         [backup("a"), backup_of("b", "kubedr-system/other", "uid"), backup("c")].concat(),
         Reason::SurvivorMissing
     )]
+    #[case::survivor_of_another_cluster(
+        list(&["a"], &["b"]),
+        [backup("a"), backup_of("b", POLICY, "another"), backup("c")].concat(),
+        Reason::SurvivorMissing
+    )]
     #[case::other_cluster(
         list(&["a"], &["b"]),
         [backup_of("a", POLICY, "another"), backup("b")].concat(),
@@ -252,10 +273,32 @@ mod tests {
         assert_eq!(check(&list, &listing, OWNER, Timestamp::MAX).expect_err("refused").reason, reason);
     }
 
-    #[test]
-    fn the_newest_survivor_is_the_one_to_be_proven() {
-        let listing = [backup("a"), backup("b"), backup("c")].concat();
-        let permit = check(&list(&["a"], &["c", "b"]), &listing, OWNER, Timestamp::MAX).expect("permitted");
-        assert_eq!(permit.survivor, pair("c"));
+    /// Of four backups only the newest lacks something.
+    fn last_is_incomplete() -> Vec<Snapshot> {
+        [backup("a"), backup("b"), backup("c"), incomplete("d")].concat()
+    }
+
+    #[rstest]
+    #[case::the_newest(list(&["a"], &["c", "b"]), [backup("a"), backup("b"), backup("c")].concat(), &["c"])]
+    #[case::an_incomplete_one_and_the_newest_complete_one(
+        list(&["a"], &["d", "c", "b"]),
+        last_is_incomplete(),
+        &["d", "c"]
+    )]
+    #[case::one_that_the_list_has_no_room_for(list(&["a"], &["d"]), last_is_incomplete(), &["d", "c"])]
+    #[case::none_is_complete(list(&["a"], &["b"]), [incomplete("a"), incomplete("b")].concat(), &["b"])]
+    #[case::not_those_of_another_cluster(
+        list(&["a"], &["b"]),
+        [backup("a"), backup("b"), backup_of("c", POLICY, "another")].concat(),
+        &["b"]
+    )]
+    fn before_anything_goes_is_proven(
+        #[case] list: ForgetList,
+        #[case] listing: Vec<Snapshot>,
+        #[case] expected: &[&str],
+    ) {
+        let expected: Vec<_> = expected.iter().copied().map(pair).collect();
+        let permit = check(&list, &listing, OWNER, Timestamp::MAX).map(|permit| permit.survivors);
+        assert_eq!(permit, Ok(expected));
     }
 }

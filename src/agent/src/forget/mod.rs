@@ -3,7 +3,11 @@ mod check;
 
 use check::{Permit, check};
 use jiff::SignedDuration;
-use model::result::{Forgotten, Outcome};
+use model::{
+    environment::{ETCD_SNAPSHOT_FILE, EVIDENCE_FILE, Pair},
+    result::{Forgotten, Outcome},
+};
+use repository::Expected;
 
 use crate::{config::ForgetConfig, repository_access::Repository, run::Run};
 
@@ -15,20 +19,51 @@ const YOUNG: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// # Guarantees
 ///
 /// Nothing is removed unless every backup that must stay was found whole, the
-/// newest of them with all its packs, and everything that goes belongs to this
-/// policy and cluster. The newest good backup is never removed, whatever the
-/// list says. Success means that a listing after the removal does not show
-/// what went.
+/// newest of them and the newest that lacks nothing with all their packs and
+/// with the files that make a backup, and everything that goes belongs to this
+/// policy and cluster. The newest backup and the newest that lacks nothing are
+/// never removed, whatever the list says. Success means that a listing after
+/// the removal does not show what went.
 pub async fn forget(config: ForgetConfig, run: Run) -> Outcome<Forgotten> {
     let repository = Repository::new(&config.place, &run)?;
     let opened = repository.open_pinned(&config.pinned, &run).await?;
     let listing = repository.restic.snapshots().await?;
     let since = run.now().saturating_sub(YOUNG).unwrap_or(jiff::Timestamp::MIN);
-    let Permit { going, survivor } = check(&config.list, &listing, config.owner(), since)?;
-    let pair = [&survivor.etcd, &survivor.files];
-    run.unless_stopped(opened.prove_presence(&repository.bucket, &pair)).await?;
+    let Permit { going, survivors } = check(&config.list, &listing, config.owner(), since)?;
+    let evidence = config.place.mounts.at(EVIDENCE_FILE);
+    let evidence = [(&*evidence.to_string_lossy(), None)];
+    let expected = expected(&survivors, &evidence);
+    let presence = run.unless_stopped(opened.prove_presence(&repository.bucket, &expected)).await?;
+    tracing::info!(backups = survivors.len(), packs = presence.packs, "what stays is in the bucket");
     repository.restic.forget(&going).await?;
     let backups = config.list.go.len();
     tracing::info!(backups, snapshots = going.len(), "forgotten");
     Ok(Forgotten { forgotten: u32::try_from(backups).unwrap_or(u32::MAX) })
+}
+
+/// Both snapshots of each backup, with the file that none can be without: an empty snapshot
+/// lacks no pack.
+fn expected<'a>(survivors: &'a [Pair], evidence: &'a [(&'a str, Option<u64>)]) -> Vec<Expected<'a>> {
+    let both = |pair: &'a Pair| {
+        let etcd = Expected { snapshot: &pair.etcd, files: &[(ETCD_SNAPSHOT_FILE, None)] };
+        [etcd, Expected { snapshot: &pair.files, files: evidence }]
+    };
+    survivors.iter().flat_map(both).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_that_is_proven_has_its_files() {
+        let id = |name: &str| name.repeat(32).parse().expect("an id");
+        let pair = |n: &str| Pair { etcd: id(&format!("1{n}")), files: id(&format!("2{n}")) };
+        let (survivors, evidence) = ([pair("a"), pair("b")], [(EVIDENCE_FILE, None)]);
+        let found = expected(&survivors, &evidence);
+        let found = found.iter().map(|expected| (expected.snapshot.short(), expected.files[0].0));
+        let [file, evidence] = ["/data/etcd-snapshot.db", "/data/kubedr.json"];
+        let wanted = [("1a1a1a1a", file), ("2a2a2a2a", evidence), ("1b1b1b1b", file), ("2b2b2b2b", evidence)];
+        assert_eq!(found.collect::<Vec<_>>(), wanted);
+    }
 }
