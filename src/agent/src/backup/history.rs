@@ -26,6 +26,15 @@ impl Owner<'_> {
     }
 }
 
+/// A backup that must stay.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Indispensable {
+    /// Its snapshots.
+    pub pair: Pair,
+    /// What it is to its lineage.
+    pub why: &'static str,
+}
+
 /// What one policy stored for one cluster.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct History {
@@ -102,15 +111,15 @@ impl History {
     /// The backups that must stay whatever a list says: the newest one, the newest one of
     /// each lineage that was still written to after `since`, and the same of those that
     /// lack nothing.
-    pub fn indispensable(&self, since: Timestamp) -> Vec<Pair> {
+    pub fn indispensable(&self, since: Timestamp) -> Vec<Indispensable> {
         let all = self.newest(|_| true);
         let complete = self.newest(Found::is_complete);
-        let of = |heads: Vec<&Found>| -> Vec<Pair> {
+        let of = |heads: Vec<&Found>, why| -> Vec<Indispensable> {
             let newest = heads.iter().map(|head| head.time).max();
             let spared = heads.iter().filter(|head| head.time >= since || Some(head.time) == newest);
-            spared.map(|head| head.pair()).collect()
+            spared.map(|head| Indispensable { pair: head.pair(), why }).collect()
         };
-        [of(all), of(complete)].concat()
+        [of(all, "newest"), of(complete, "newest complete")].into_iter().flatten().collect()
     }
 
     fn newest(&self, counts: impl Fn(&Found) -> bool) -> Vec<&Found> {
@@ -324,7 +333,8 @@ pub(super) mod tests {
         vec![pair('1')]
     )]
     fn what_no_list_may_remove(#[case] listing: Vec<Snapshot>, #[case] expected: Vec<Pair>) {
-        let mut pairs = History::read(&listing, OWNER).indispensable(then());
+        let indispensable = History::read(&listing, OWNER).indispensable(then());
+        let mut pairs: Vec<_> = indispensable.into_iter().map(|spared| spared.pair).collect();
         pairs.sort_by(|one, other| one.etcd.cmp(&other.etcd));
         pairs.dedup();
         assert_eq!(pairs, expected);

@@ -10,7 +10,7 @@ use model::{
 };
 use repository::Snapshot;
 
-use crate::backup::history::{History, Owner};
+use crate::backup::history::{History, Indispensable, Owner};
 
 /// What may be forgotten, and on what condition.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,9 +26,10 @@ pub struct Permit {
 ///
 /// # Errors
 ///
-/// Nothing may be deleted then: `Bug` for a list that contradicts itself,
-/// `SurvivorMissing` where a backup that must stay is not there whole or is
-/// named as going, `InvalidSpec` for a snapshot that is not the owner's.
+/// Nothing may be deleted then: `Bug` for a list that contradicts itself or
+/// names an indispensable backup as going, `SurvivorMissing` where one that
+/// must stay is not there as a whole one of the owner, `InvalidSpec` for a
+/// snapshot that is not the owner's.
 pub fn check(
     list: &ForgetList,
     listing: &[Snapshot],
@@ -71,15 +72,23 @@ fn going(list: &ForgetList, tags: &Known<'_>, owner: Owner<'_>) -> Result<Vec<Sn
     Ok(going)
 }
 
-/// The newest good backup stays even where the list was made from records that lack it.
-fn spared(going: &[SnapshotId], indispensable: &[Pair]) -> Result<(), Failure> {
-    let goes = |pair: &&Pair| going.contains(&pair.etcd) || going.contains(&pair.files);
-    let Some(pair) = indispensable.iter().find(goes) else { return Ok(()) };
+/// What is indispensable stays, even where the list was made from records that lack it.
+///
+/// The operator spares no less, so a list that names it was made by other rules than these.
+fn spared(going: &[SnapshotId], indispensable: &[Indispensable]) -> Result<(), Failure> {
+    let goes = |spared: &&Indispensable| {
+        let Pair { etcd, files } = &spared.pair;
+        going.contains(etcd) || going.contains(files)
+    };
+    let Some(Indispensable { pair, why }) = indispensable.iter().find(goes) else { return Ok(()) };
+    let reason = Reason::Bug;
     let message = format!(
-        "the backup {} is the newest good one of its lineage and must not go: nothing was removed",
-        pair.etcd.short()
+        "the list of what to forget names the backup {}, which is the {why} of its lineage: nothing was \
+         removed. Operator and agent disagree. {}",
+        pair.etcd.short(),
+        reason.advice()
     );
-    Err(Failure::new(Reason::SurvivorMissing, message))
+    Err(Failure::new(reason, message))
 }
 
 /// The backups without which nothing may go.
@@ -260,9 +269,9 @@ mod tests {
     #[case::newest_goes_because_nobody_recorded_the_others(
         list(&["b"], &["a"]),
         [backup("a"), backup("b")].concat(),
-        Reason::SurvivorMissing
+        Reason::Bug
     )]
-    #[case::half_of_the_newest_goes(half_of_b(), [backup("a"), backup("b")].concat(), Reason::SurvivorMissing)]
+    #[case::half_of_the_newest_goes(half_of_b(), [backup("a"), backup("b")].concat(), Reason::Bug)]
     #[case::foreign_snapshot(list(&["a"], &["b"]), [foreign("a"), backup("b")].concat(), Reason::InvalidSpec)]
     #[case::snapshots_of_two_backups(
         crossed(),
@@ -271,6 +280,28 @@ mod tests {
     )]
     fn deletes_nothing(#[case] list: ForgetList, #[case] listing: Vec<Snapshot>, #[case] reason: Reason) {
         assert_eq!(check(&list, &listing, OWNER, Timestamp::MAX).expect_err("refused").reason, reason);
+    }
+
+    #[rstest]
+    #[case::newest(list(&["b"], &["a"]), [backup("a"), backup("b")].concat(), "1b1b1b1b, which is the newest of")]
+    #[case::newest_complete(
+        list(&["a"], &["b"]),
+        [backup("a"), incomplete("b")].concat(),
+        "1a1a1a1a, which is the newest complete of"
+    )]
+    fn a_list_that_goes_too_far_is_told_of(
+        #[case] list: ForgetList,
+        #[case] listing: Vec<Snapshot>,
+        #[case] what: &str,
+    ) {
+        let Failure { reason, message, .. } =
+            check(&list, &listing, OWNER, Timestamp::MAX).expect_err("refused");
+        assert_eq!(reason, Reason::Bug);
+        let expected = format!(
+            "the list of what to forget names the backup {what} its lineage: nothing was removed. \
+             Operator and agent disagree. Report it with the log."
+        );
+        assert_eq!(message, expected);
     }
 
     /// Of four backups only the newest lacks something.
