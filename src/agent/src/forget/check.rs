@@ -15,7 +15,7 @@ use crate::backup::history::{History, Indispensable, Owner};
 /// What may be forgotten, and on what condition.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Permit {
-    /// Of the backups that go, the snapshots that are there.
+    /// Of the backups that go, the snapshots that are there, superseded ones among them.
     pub going: Vec<SnapshotId>,
     /// Of the backups that stay, the newest and the newest that lacks nothing: all of both
     /// must be seen first.
@@ -54,6 +54,10 @@ pub fn check(
 
 type Known<'a> = BTreeMap<&'a SnapshotId, Option<Tags>>;
 
+/// The snapshots of the backups that go, each second before its first.
+///
+/// A first takes every second that names it along: keys that may not delete leave one that
+/// was stored anew beside the other, and without its first it would stay for ever.
 fn going(list: &ForgetList, tags: &Known<'_>, owner: Owner<'_>) -> Result<Vec<SnapshotId>, Failure> {
     let mut going = Vec::new();
     for pair in &list.go {
@@ -66,10 +70,19 @@ fn going(list: &ForgetList, tags: &Known<'_>, owner: Owner<'_>) -> Result<Vec<Sn
                 );
                 return Err(Failure::new(Reason::InvalidSpec, message));
             }
-            going.push(id.clone());
         }
+        going.extend(seconds_of(&pair.etcd, tags, owner));
+        going.extend(tags.contains_key(&pair.etcd).then(|| pair.etcd.clone()));
     }
     Ok(going)
+}
+
+fn seconds_of(first: &SnapshotId, tags: &Known<'_>, owner: Owner<'_>) -> Vec<SnapshotId> {
+    let names_it = |tags: &&Tags| {
+        owner.has(&tags.common) && tags.second.as_ref().is_some_and(|second| second.of == *first)
+    };
+    let seconds = tags.iter().filter(|(_, tags)| tags.as_ref().filter(names_it).is_some());
+    seconds.map(|(id, _)| (*id).clone()).collect()
 }
 
 /// What is indispensable stays, even where the list was made from records that lack it.
@@ -203,6 +216,12 @@ mod tests {
         ForgetList { go: pairs(go), stay: pairs(stay) }
     }
 
+    /// A second snapshot that names the first of `n`, but not the one that is recorded.
+    fn superseded(n: &str, policy: &str, cluster: &str) -> Vec<Snapshot> {
+        let seconds = backup_of(n, policy, cluster).into_iter().skip(1);
+        seconds.map(|second| Snapshot { id: id(&format!("0{n}")), ..second }).collect()
+    }
+
     fn crossed() -> ForgetList {
         let [a, b] = [pair("a"), pair("b")];
         ForgetList { go: vec![Pair { etcd: a.etcd, files: b.files }], stay: vec![pair("c")] }
@@ -222,6 +241,26 @@ mod tests {
     #[case::absent_ones_are_forgotten_already(list(&["a"], &["b"]), backup("b"), vec![])]
     #[case::what_a_crash_left(list(&["a"], &["b"]), [first_of("a"), backup("b")].concat(), snapshots(&["1a"]))]
     #[case::second_without_first(list(&["a"], &["b"]), [second_of("a"), backup("b")].concat(), snapshots(&["2a"]))]
+    #[case::the_second_that_was_superseded_too(
+        list(&["a"], &["b"]),
+        [superseded("a", POLICY, "uid"), backup("a"), superseded("b", POLICY, "uid"), backup("b")].concat(),
+        snapshots(&["0a", "2a", "1a"])
+    )]
+    #[case::the_second_that_a_first_left(
+        list(&["a"], &["b"]),
+        [superseded("a", POLICY, "uid"), backup("b")].concat(),
+        snapshots(&["0a"])
+    )]
+    #[case::no_second_of_another_policy(
+        list(&["a"], &["b"]),
+        [superseded("a", "kubedr-system/other", "uid"), backup("a"), backup("b")].concat(),
+        snapshots(&["2a", "1a"])
+    )]
+    #[case::no_second_of_another_cluster(
+        list(&["a"], &["b"]),
+        [superseded("a", POLICY, "another"), backup("a"), backup("b")].concat(),
+        snapshots(&["2a", "1a"])
+    )]
     fn forgets(#[case] list: ForgetList, #[case] listing: Vec<Snapshot>, #[case] expected: Vec<SnapshotId>) {
         assert_eq!(check(&list, &listing, OWNER, Timestamp::MAX).map(|permit| permit.going), Ok(expected));
     }
