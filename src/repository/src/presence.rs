@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tree::{Needed, Trees, Unseen};
 
 use crate::{
-    Bucket, Restic,
+    Bucket, Page, Restic,
     format::{self, Config, Damaged, Id, Index, Key},
 };
 
@@ -125,9 +125,7 @@ impl Opened {
 
     async fn index(&self, bucket: &Bucket) -> Result<Index, Failure> {
         let mut names = Vec::new();
-        bucket
-            .list("index/", |page| names.extend(page.objects.into_iter().map(|object| object.name)))
-            .await?;
+        bucket.list("index/", |page| names.extend(index_files(page))).await?;
         let mut index = Index::default();
         let mut reads = JoinSet::new();
         let mut names = names.into_iter();
@@ -150,6 +148,13 @@ impl Opened {
         index.sort();
         Ok(index)
     }
+}
+
+/// Those of the listed objects that are index files: like restic itself, this passes over
+/// whatever else lies there.
+fn index_files(page: Page) -> impl Iterator<Item = String> {
+    let is_index = |name: &String| name.strip_prefix("index/").and_then(Id::parse).is_some();
+    page.objects.into_iter().map(|object| object.name).filter(is_index)
 }
 
 /// Looks again before it calls a pack missing: a prune moves what is needed to other
@@ -192,6 +197,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::Object;
 
     #[rstest]
     #[case::there(&[Ok(())], Ok(()), 1)]
@@ -211,6 +217,16 @@ mod tests {
         };
         let found = unless_moved(look(), look()).await.map(|_| ()).map_err(|failure| failure.reason);
         assert_eq!((found, looked.get()), (expected, times));
+    }
+
+    #[test]
+    fn what_has_not_the_name_of_an_index_is_passed_over() {
+        let index = format!("index/{}", Id::of(b"x"));
+        let strays = [format!("{index}.partial"), "index/README".to_owned(), format!("index/old/{index}")];
+        let names = [&strays[..], std::slice::from_ref(&index)].concat();
+        let object = |name| Object { name, size: 1, modified: None };
+        let page = Page { objects: names.into_iter().map(object).collect(), answered: None };
+        assert_eq!(index_files(page).collect::<Vec<_>>(), [index]);
     }
 
     #[test]
