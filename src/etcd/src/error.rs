@@ -1,7 +1,7 @@
 //! What can go wrong with one member, and which reason that is.
 use std::{error::Error as StdError, fmt};
 
-use model::{Reason, result::Failure};
+use model::{Reason, chain, result::Failure};
 use rustls::{AlertDescription, Error as Tls};
 use tonic::Code;
 
@@ -107,22 +107,12 @@ impl Error {
     /// The failure to report: with all causes, and the field to look at.
     pub fn failure(&self) -> Failure {
         let reason = self.reason();
-        let failure = Failure::new(reason, told(self));
+        let failure = Failure::new(reason, chain(self));
         match reason {
             Reason::EtcdCertificateInvalid | Reason::SecretMissing => failure.at("spec.etcdCreds"),
             _ => failure.at("spec.etcdEndpoint"),
         }
     }
-}
-
-/// An error with all of its causes, each said once.
-///
-/// Those of tonic and hyper repeat what they wrap before they hand it out as their cause.
-fn told(error: &dyn StdError) -> String {
-    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
-    causes.map(ToString::to_string).fold(error.to_string(), |told, cause| {
-        if told.contains(&cause) { told } else { format!("{told}: {cause}") }
-    })
 }
 
 /// Finds the reason in an error's causes.
@@ -240,11 +230,5 @@ mod tests {
         let message = "the call Maintenance/Status to etcd at \"https://127.0.0.1:2379\" failed: \
                        invalid peer certificate: UnknownIssuer (Unknown)";
         assert_eq!(failure, Failure::new(Reason::EtcdCertificateInvalid, message).at("spec.etcdCreds"));
-    }
-
-    #[test]
-    fn every_cause_is_told() {
-        let error = wrapped(Outer { text: "wrapped", source: io::Error::other("innermost") });
-        assert_eq!(told(&error), "transport error: wrapped: innermost");
     }
 }
