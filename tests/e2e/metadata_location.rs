@@ -1,6 +1,9 @@
 //! BackupLocation: buckets that are missing, empty, in use, closed or out of reach.
+use anyhow::{Context, Result};
 use api::BackupLocation;
-use kubedr_tests::{TcpRelay, condition, with_kubedr};
+use k8s_openapi::api::core::v1::ResourceQuota;
+use kube::api::DeleteParams;
+use kubedr_tests::{Bucket, Installation, TcpRelay, condition, message, until, with_kubedr, within_a_minute};
 use serde_json::json;
 
 const READY: (&str, &str) = ("True", "Ready");
@@ -15,9 +18,7 @@ async fn a_missing_bucket_is_made_and_the_repository_in_it() {
         assert_eq!(condition(&status.conditions, "RepositoryHealthy"), ("True", "Healthy"));
         let annotations = location.metadata.annotations.unwrap_or_default();
         assert_eq!(annotations["initialized.annotations.kubedr.catalogicsoftware.com"], "true");
-        let config = kubedr.bucket.restic().args(["cat", "config"]).succeed().await?;
-        let config: serde_json::Value = serde_json::from_str(&config)?;
-        assert_eq!(config["id"].as_str(), status.repository_id.as_deref());
+        assert_eq!(status.repository_id, Some(id_in(&kubedr.bucket).await?));
         Ok(())
     })
     .await;
@@ -41,19 +42,10 @@ async fn an_empty_bucket_gets_a_repository() {
 #[tokio::test]
 async fn a_repository_that_exists_is_attached_with_what_is_in_it() {
     with_kubedr("attach", async |kubedr| {
-        kubedr.bucket.restic().args(["init"]).succeed().await?;
-        kubedr
-            .bucket
-            .restic()
-            .args(["backup", "--stdin", "--stdin-filename", "old"])
-            .input("old")
-            .succeed()
-            .await?;
+        make_repository_with_a_snapshot(&kubedr.bucket).await?;
         kubedr.apply(kubedr.location("s3")).await?;
         let location = kubedr.location_is("s3", READY).await?;
-        let config = kubedr.bucket.restic().args(["cat", "config"]).succeed().await?;
-        let config: serde_json::Value = serde_json::from_str(&config)?;
-        assert_eq!(config["id"].as_str(), location.status.unwrap_or_default().repository_id.as_deref());
+        assert_eq!(location.status.unwrap_or_default().repository_id, Some(id_in(&kubedr.bucket).await?));
         assert_eq!(kubedr.bucket.snapshots().await?.len(), 1, "what was there is still there");
         Ok(())
     })
@@ -135,6 +127,31 @@ async fn a_missing_secret_and_a_missing_key_are_named() {
 }
 
 #[tokio::test]
+async fn a_quota_without_room_for_a_pod_is_named_and_heals_when_it_goes() {
+    with_kubedr("quota", async |kubedr| {
+        let quota = json!({
+            "apiVersion": "v1", "kind": "ResourceQuota", "metadata": { "name": "no-room" },
+            "spec": { "hard": { "pods": "0" } },
+        });
+        kubedr.apply(quota).await?;
+        let quotas = kubedr.api::<ResourceQuota>();
+        until("the quota to be in force", async || {
+            let status = quotas.get("no-room").await?.status.unwrap_or_default();
+            Ok(if status.hard.is_some() { Ok(()) } else { Err(status) })
+        })
+        .await?;
+        kubedr.apply(kubedr.location("s3")).await?;
+        let location = within_a_minute(kubedr.location_is("s3", ("False", "Unschedulable"))).await?;
+        let conditions = location.status.unwrap_or_default().conditions;
+        assert!(message(&conditions, "Ready").contains("exceeded quota: no-room"), "{conditions:#?}");
+        quotas.delete("no-room", &DeleteParams::default()).await?;
+        kubedr.location_is("s3", READY).await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_pinned_repository_that_vanished_is_not_made_anew() {
     with_kubedr("gone", async |kubedr| {
         kubedr.apply(kubedr.location("s3")).await?;
@@ -145,11 +162,51 @@ async fn a_pinned_repository_that_vanished_is_not_made_anew() {
         let location = kubedr.location_is("s3", ("False", "RepositoryGone")).await?;
         assert_eq!(location.status.unwrap_or_default().repository_id, pinned, "the id stays pinned");
         assert!(!kubedr.bucket.folder().exists(), "nothing was made in its place");
-        let replace = json!({ "metadata": { "annotations": { "kubedr.catalogicsoftware.com/replace-repository": pinned } } });
-        kubedr.patch::<BackupLocation>("s3", replace).await?;
+        allow_to_replace(kubedr, pinned.as_deref()).await?;
         let location = kubedr.location_is("s3", READY).await?;
         assert_ne!(location.status.unwrap_or_default().repository_id, pinned);
         Ok(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn another_repository_in_the_place_of_the_pinned_one_is_attached_when_that_is_allowed() {
+    with_kubedr("replaced", async |kubedr| {
+        kubedr.apply(kubedr.location("s3")).await?;
+        let pinned = kubedr.location_is("s3", READY).await?.status.unwrap_or_default().repository_id;
+        kubedr.bucket.clear()?;
+        make_repository_with_a_snapshot(&kubedr.bucket).await?;
+        let stored = kubedr.bucket.snapshots().await?;
+        kubedr.patch::<BackupLocation>("s3", json!({ "spec": { "bucketLookup": "Path" } })).await?;
+        let location = kubedr.location_is("s3", ("False", "RepositoryReplaced")).await?;
+        assert_eq!(location.status.unwrap_or_default().repository_id, pinned, "the id stays pinned");
+        allow_to_replace(kubedr, pinned.as_deref()).await?;
+        let location = kubedr.location_is("s3", READY).await?;
+        assert_eq!(location.status.unwrap_or_default().repository_id, Some(id_in(&kubedr.bucket).await?));
+        assert_eq!(kubedr.bucket.snapshots().await?, stored);
+        Ok(())
+    })
+    .await;
+}
+
+async fn make_repository_with_a_snapshot(bucket: &Bucket) -> Result<()> {
+    bucket.restic().args(["init"]).succeed().await?;
+    let backup = bucket.restic().args(["backup", "--stdin", "--stdin-filename", "old"]);
+    backup.input("old").succeed().await.map(drop)
+}
+
+/// The id of the repository, as restic reads it.
+async fn id_in(bucket: &Bucket) -> Result<String> {
+    let config = bucket.restic().args(["cat", "config"]).succeed().await?;
+    let config: serde_json::Value = serde_json::from_str(&config)?;
+    config["id"].as_str().map(str::to_owned).context("a config without an id")
+}
+
+async fn allow_to_replace(kubedr: &Installation, pinned: Option<&str>) -> Result<()> {
+    let annotations = json!({ "kubedr.catalogicsoftware.com/replace-repository": pinned });
+    kubedr
+        .patch::<BackupLocation>("s3", json!({ "metadata": { "annotations": annotations } }))
+        .await
+        .map(drop)
 }

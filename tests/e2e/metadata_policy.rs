@@ -4,10 +4,10 @@ use anyhow::{Context, Result};
 use api::MetadataBackupPolicy;
 use k8s_openapi::api::{batch::v1::CronJob, core::v1::Node};
 use kube::{
-    Api,
+    Api, ResourceExt,
     api::{Patch, PatchParams},
 };
-use kubedr_tests::{Installation, condition, pair, until, with_kubedr};
+use kubedr_tests::{Installation, condition, message, pair, until, with_kubedr, within_a_minute};
 use serde_json::json;
 
 #[tokio::test]
@@ -21,18 +21,18 @@ async fn a_suspended_policy_starts_nothing_and_a_resumed_one_by_itself() {
         a_slot_passes(policy.metadata.creation_timestamp.context("no time")?.0).await?;
         assert!(kubedr.backup_jobs("etcd").await?.is_empty(), "suspended");
         change(kubedr, json!({ "suspend": false })).await?;
-        kubedr
-            .policy_when("etcd", "to have backed up", |policy| {
-                let status = policy.status.clone().unwrap_or_default();
-                status.backup_status.as_deref() == Some("Completed")
-                    && condition(&status.conditions, "Fresh").0 == "True"
-                    && status.mbr_name.is_some()
-            })
-            .await?;
+        kubedr.policy_when("etcd", "to have backed up", has_backed_up).await?;
         assert!(!kubedr.records("etcd").await?.is_empty());
         Ok(())
     })
     .await;
+}
+
+fn has_backed_up(policy: &MetadataBackupPolicy) -> bool {
+    let status = policy.status.clone().unwrap_or_default();
+    status.backup_status.as_deref() == Some("Completed")
+        && condition(&status.conditions, "Fresh").0 == "True"
+        && status.mbr_name.is_some()
 }
 
 /// Waits until the minute after `since` has begun, and what Kubernetes would start in it has had time to.
@@ -53,9 +53,7 @@ async fn a_schedule_that_kubernetes_refuses_is_named() {
         kubedr.apply(kubedr.policy("etcd", "s3", &json!({ "schedule": "every now and then" }))).await?;
         let policy = kubedr.policy_is("etcd", ("False", "InvalidSpec")).await?;
         let conditions = policy.status.unwrap_or_default().conditions;
-        let message =
-            conditions.iter().find(|condition| condition.type_ == "Ready").map(|ready| ready.message.clone());
-        assert!(message.context("no Ready")?.contains("schedule"));
+        assert!(message(&conditions, "Ready").contains("schedule"), "{conditions:?}");
         Ok(())
     })
     .await;
@@ -68,6 +66,31 @@ async fn a_missing_destination_is_named_and_heals_when_it_is_made() {
         kubedr.policy_is("etcd", ("False", "DestinationMissing")).await?;
         kubedr.apply(kubedr.location("s3")).await?;
         kubedr.policy_is("etcd", ("True", "Ready")).await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_folder_that_is_not_there_is_named_and_its_run_replaced_once_another_is_named() {
+    with_kubedr("wrong-folder", async |kubedr| {
+        kubedr.ready_policy(&json!({ "certsDir": "/etc/kubernetes/not-there" })).await?;
+        let hung = kubedr.start_backup("etcd").await?.name_any();
+        let is_named = |policy: &MetadataBackupPolicy| {
+            let conditions = policy.status.clone().unwrap_or_default().conditions;
+            condition(&conditions, "Fresh") == ("False", "HostPathMissing")
+        };
+        let policy = within_a_minute(kubedr.policy_when("etcd", "to miss the folder", is_named)).await?;
+        let status = policy.status.unwrap_or_default();
+        assert!(message(&status.conditions, "Fresh").contains("spec.certsDir"), "{status:#?}");
+        assert_eq!(status.backup_status.as_deref(), Some("Failed"));
+        let said = status.backup_error_message.unwrap_or_default();
+        assert!(said.starts_with("HostPathMissing"), "{said}");
+        change(kubedr, json!({ "certsDir": "/etc/kubernetes/pki" })).await?;
+        kubedr.policy_when("etcd", "to have backed up", has_backed_up).await?;
+        assert_eq!(kubedr.records("etcd").await?.len(), 1);
+        let jobs: Vec<_> = kubedr.backup_jobs("etcd").await?.iter().map(ResourceExt::name_any).collect();
+        assert!(jobs.len() == 1 && !jobs.contains(&hung), "only what took the place of {hung}: {jobs:?}");
         Ok(())
     })
     .await;

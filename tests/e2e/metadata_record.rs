@@ -2,7 +2,7 @@
 use std::pin::pin;
 
 use anyhow::{Context, Result};
-use api::MetadataBackupRecord;
+use api::{MetadataBackupPolicy, MetadataBackupRecord};
 use futures::StreamExt;
 use k8s_openapi::api::{batch::v1::Job, coordination::v1::Lease, core::v1::Pod};
 use kube::{
@@ -10,7 +10,7 @@ use kube::{
     api::{DeleteParams, ListParams},
     runtime::{WatchStreamExt, watcher},
 };
-use kubedr_tests::{Installation, PATIENCE, is_finished, pair, until, with_kubedr};
+use kubedr_tests::{Installation, PATIENCE, condition, is_finished, pair, until, with_kubedr};
 use serde_json::json;
 
 #[tokio::test]
@@ -74,17 +74,65 @@ async fn a_lock_that_a_killed_restic_left_does_not_stop_retention_for_ever() {
 }
 
 #[tokio::test]
+async fn a_lock_that_is_held_stops_retention_but_no_backup() {
+    with_kubedr("live-lock", async |kubedr| {
+        kubedr.ready_policy(&json!({ "retainNumBackups": 1 })).await?;
+        kubedr.successful_backup("etcd").await?;
+        let lock = kubedr.bucket.leave_a_lock(std::time::Duration::ZERO).await?;
+        kubedr.successful_backup("etcd").await?;
+        agent_is_running(kubedr, "kubedr.type=forget").await?;
+        let newest = kubedr.successful_backup("etcd").await?;
+        assert_eq!(
+            (lock.exists(), stored(kubedr).await?.len()),
+            (true, 6),
+            "all three pairs are still there"
+        );
+        std::fs::remove_file(&lock)?;
+        until("retention to go on", async || {
+            let records = names(&kubedr.records("etcd").await?);
+            Ok(if records == [newest.name_any()] { Ok(()) } else { Err(records) })
+        })
+        .await?;
+        assert_eq!(stored(kubedr).await?, pairs(&[newest])?);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_is_removed_where_a_backup_that_must_stay_is_gone() {
+    with_kubedr("survivor", async |kubedr| {
+        kubedr.ready_policy(&json!({ "retainNumBackups": 3 })).await?;
+        let older = kubedr.successful_backup("etcd").await?;
+        let gone = kubedr.successful_backup("etcd").await?;
+        kubedr.bucket.restic().arg("forget").args(pair(&gone)?).succeed().await?;
+        let fewer = json!({ "spec": { "retainNumBackups": 1 } });
+        kubedr.patch::<MetadataBackupPolicy>("etcd", fewer).await?;
+        kubedr
+            .policy_when("etcd", "to miss the survivor", |policy| {
+                let conditions = policy.status.clone().unwrap_or_default().conditions;
+                condition(&conditions, "Retained") == ("False", "SurvivorMissing")
+            })
+            .await?;
+        assert_eq!(names(&kubedr.records("etcd").await?), names(&[older.clone(), gone]));
+        assert_eq!(stored(kubedr).await?, pairs(&[older])?);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn deleting_a_record_or_a_policy_deletes_no_stored_byte() {
     with_kubedr("deletion", async |kubedr| {
         kubedr.ready_policy(&json!({})).await?;
         let record = kubedr.successful_backup("etcd").await?;
         let before = stored(kubedr).await?;
         kubedr.api::<MetadataBackupRecord>().delete(&record.name_any(), &DeleteParams::default()).await?;
-        kubedr.api::<api::MetadataBackupPolicy>().delete("etcd", &DeleteParams::default()).await?;
+        kubedr.api::<MetadataBackupPolicy>().delete("etcd", &DeleteParams::default()).await?;
         kubedr.api::<api::BackupLocation>().delete("s3", &DeleteParams::default()).await?;
         until("the objects to be gone", async || {
             let gone = kubedr.api::<api::BackupLocation>().get_opt("s3").await?.is_none()
-                && kubedr.api::<api::MetadataBackupPolicy>().get_opt("etcd").await?.is_none()
+                && kubedr.api::<MetadataBackupPolicy>().get_opt("etcd").await?.is_none()
                 && kubedr.records("etcd").await?.is_empty();
             Ok(if gone { Ok(()) } else { Err("still there") })
         })
@@ -104,7 +152,7 @@ async fn backup_without_operator(kubedr: &Installation) -> Result<()> {
     // Slow enough for the operator to be killed while the stream runs.
     kubedr.ready_policy(&json!({ "maxRate": 1_000_000 })).await?;
     let job = kubedr.start_backup("etcd").await?;
-    agent_is_running(kubedr, &job.name_any()).await?;
+    agent_is_running(kubedr, &format!("job-name={}", job.name_any())).await?;
     end_operator(kubedr, &DeleteParams::default().grace_period(0)).await?;
     let now = kubedr.api::<Job>().get(&job.name_any()).await?;
     assert!(!is_finished(&now), "the operator was gone before the backup ended");
@@ -118,10 +166,10 @@ async fn backup_without_operator(kubedr: &Installation) -> Result<()> {
     Ok(())
 }
 
-async fn agent_is_running(kubedr: &Installation, job: &str) -> Result<()> {
-    let of_job = ListParams::default().labels(&format!("job-name={job}"));
+async fn agent_is_running(kubedr: &Installation, labels: &str) -> Result<()> {
+    let meant = ListParams::default().labels(labels);
     until("the agent to run", async || {
-        let pods = kubedr.api::<Pod>().list(&of_job).await?.items;
+        let pods = kubedr.api::<Pod>().list(&meant).await?.items;
         let phase = pods.first().and_then(|pod| pod.status.clone()?.phase);
         Ok(if phase.as_deref() == Some("Running") { Ok(()) } else { Err(phase) })
     })

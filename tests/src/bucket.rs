@@ -29,7 +29,7 @@ pub struct Bucket {
 }
 
 /// One snapshot as `restic snapshots --json` prints it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 pub struct Snapshot {
     /// Full id.
     pub id: String,

@@ -25,6 +25,12 @@ pub fn condition<'a>(conditions: &'a [Condition], kind: &str) -> (&'a str, &'a s
     found.map_or(("", ""), |condition| (&condition.status, &condition.reason))
 }
 
+/// Message of a condition; empty where there is none.
+pub fn message<'a>(conditions: &'a [Condition], kind: &str) -> &'a str {
+    let found = conditions.iter().find(|condition| condition.type_ == kind);
+    found.map_or("", |condition| &condition.message)
+}
+
 /// Whether a Job is over, one way or the other.
 pub fn is_finished(job: &Job) -> bool {
     let conditions = job.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();

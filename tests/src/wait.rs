@@ -4,7 +4,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 /// How long anything in these tests may take before it counts as not happening.
 pub const PATIENCE: Duration = Duration::from_secs(150);
@@ -31,4 +31,10 @@ pub async fn until<T, Seen: Debug>(
             Err(_) => tokio::time::sleep(INTERVAL).await,
         }
     }
+}
+
+/// Waits for what is promised to be told within a minute, and not a moment longer.
+pub async fn within_a_minute<T>(telling: impl Future<Output = Result<T>>) -> Result<T> {
+    let told = tokio::time::timeout(Duration::from_mins(1), telling).await;
+    told.context("it took longer than a minute")?
 }
