@@ -1,11 +1,13 @@
-//! Test programs from pinned Go modules, each set built once.
+//! `cargo xtask programs`: test programs from pinned Go modules, each set built once, when it is asked for.
 //!
 //! `programs/<set>/{go.mod,go.sum,tools.go}` → `go build` → `~/.cache/kubedr/programs/<set>-<hash>/`, where the hash
 //! covers everything that decides what comes out.
 
+mod sets;
+
 use std::collections::VecDeque;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,13 +15,36 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 use sha2::{Digest, Sha256};
 
 use crate::command::PROGRESS_INTERVAL;
 use crate::{cache, command, packages};
+pub use sets::*;
 
 /// The oldest Go that the pinned modules accept.
 const NEEDED_GO: (u32, u32) = (1, 26);
+
+/// Arguments of `cargo xtask programs`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  cargo xtask programs                        build what every cluster needs, and print the folders
+  cargo xtask programs minio kubernetes-1.33  build two sets that only some tests need")]
+pub struct Arguments {
+    /// Folders of hack/programs; without one, what every cluster needs.
+    #[arg(value_parser = ProgramSet::find, value_name = "SET")]
+    sets: Vec<&'static ProgramSet>,
+}
+
+/// Builds sets of programs and prints where they are.
+#[expect(dead_code, reason = "main.rs has no such command yet")]
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let sets = if arguments.sets.is_empty() { OF_A_CLUSTER } else { &arguments.sets };
+    for set in sets {
+        writeln!(std::io::stdout(), "{}", set.ensure()?.display())?;
+    }
+    Ok(())
+}
 
 /// Programs that are built together, from one go.mod.
 #[derive(Debug)]
@@ -31,50 +56,14 @@ pub struct ProgramSet {
     link_flags: &'static str,
 }
 
-/// The control plane, the node's programs and kubectl.
-pub const KUBERNETES: ProgramSet = ProgramSet {
-    name: "kubernetes",
-    programs: &[
-        ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
-        ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
-        ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
-        ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
-        ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
-        ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
-    ],
-    // Without it the programs call themselves v0.0.0, and version checks of clients fail.
-    link_flags: "-X k8s.io/component-base/version.gitVersion=v1.35.4",
-};
-
-/// The server, and the tools that users restore with.
-pub const ETCD: ProgramSet = ProgramSet {
-    name: "etcd",
-    programs: &[
-        ("etcd", "go.etcd.io/etcd/server/v3"),
-        ("etcdctl", "go.etcd.io/etcd/etcdctl/v3"),
-        ("etcdutl", "go.etcd.io/etcd/etcdutl/v3"),
-    ],
-    link_flags: "",
-};
-
-/// The backup engine, as it goes into the agent's image.
-pub const RESTIC: ProgramSet = ProgramSet {
-    name: "restic",
-    programs: &[("restic", "github.com/restic/restic/cmd/restic")],
-    link_flags: "",
-};
-
-/// The S3 server of a test cluster.
-pub const VERSITYGW: ProgramSet = ProgramSet {
-    name: "versitygw",
-    programs: &[("versitygw", "github.com/versity/versitygw/cmd/versitygw")],
-    link_flags: "",
-};
-
-/// What every cluster needs; the quick ones first, so that something is seen to work soon.
-pub const OF_A_CLUSTER: &[&ProgramSet] = &[&ETCD, &RESTIC, &VERSITYGW, &KUBERNETES];
-
 impl ProgramSet {
+    /// Finds a set by its folder below `hack/programs`.
+    pub fn find(name: &str) -> Result<&'static Self> {
+        let names = || ALL.iter().map(|set| set.name).collect::<Vec<_>>().join(", ");
+        let found = ALL.iter().find(|set| set.name == name).copied();
+        found.with_context(|| format!("no set of programs is called {name:?}; there are {}", names()))
+    }
+
     /// Returns the folder with the built programs, and builds them if it is not there.
     pub fn ensure(&self) -> Result<PathBuf> {
         let version = go_version()?;
@@ -243,13 +232,36 @@ mod tests {
     }
 
     #[test]
-    fn every_set_names_its_packages_in_tools_go() {
-        for set in OF_A_CLUSTER {
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(set.name).join("tools.go");
-            let tools = fs::read_to_string(path).unwrap();
+    fn every_folder_is_a_set_that_names_its_packages_in_tools_go() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs");
+        let names = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+        names.sort_unstable();
+        let mut known: Vec<_> = ALL.iter().map(|set| set.name).collect();
+        known.sort_unstable();
+        assert_eq!(names, known);
+        for set in ALL {
+            let tools = fs::read_to_string(folder.join(set.name).join("tools.go")).unwrap();
             for (_, package) in set.programs {
                 assert!(tools.contains(&format!("_ \"{package}\"")), "{package}");
             }
         }
+    }
+
+    #[test]
+    fn kubernetes_calls_itself_by_the_version_in_go_mod() {
+        for set in [KUBERNETES] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(set.name).join("go.mod");
+            let (_, version) = set.link_flags.rsplit_once('=').unwrap();
+            let required = format!("\nrequire k8s.io/kubernetes {version}\n");
+            assert!(fs::read_to_string(path).unwrap().contains(&required), "{}: {version}", set.name);
+        }
+    }
+
+    #[test]
+    fn set_is_found_by_its_name() {
+        assert_eq!(ProgramSet::find("minio").unwrap().name, MINIO.name);
+        let error = ProgramSet::find("minoi").unwrap_err().to_string();
+        assert!(error.contains("minoi") && error.contains("minio"), "{error}");
     }
 }

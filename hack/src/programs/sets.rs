@@ -1,0 +1,55 @@
+//! What is built: one set for each folder of `hack/programs`.
+
+use super::ProgramSet;
+
+/// The control plane, the node's programs and kubectl.
+pub const KUBERNETES: ProgramSet = ProgramSet {
+    name: "kubernetes",
+    programs: &[
+        ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+        ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
+        ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
+        ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
+        ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
+        ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
+    ],
+    // Without it the programs call themselves v0.0.0, and version checks of clients fail.
+    link_flags: "-X k8s.io/component-base/version.gitVersion=v1.35.4",
+};
+
+/// The server, and the tools that users restore with.
+pub const ETCD: ProgramSet = ProgramSet {
+    name: "etcd",
+    programs: &[
+        ("etcd", "go.etcd.io/etcd/server/v3"),
+        ("etcdctl", "go.etcd.io/etcd/etcdctl/v3"),
+        ("etcdutl", "go.etcd.io/etcd/etcdutl/v3"),
+    ],
+    link_flags: "",
+};
+
+/// The backup engine, as it goes into the agent's image.
+pub const RESTIC: ProgramSet = ProgramSet {
+    name: "restic",
+    programs: &[("restic", "github.com/restic/restic/cmd/restic")],
+    link_flags: "",
+};
+
+/// The S3 server of a test cluster.
+pub const VERSITYGW: ProgramSet = ProgramSet {
+    name: "versitygw",
+    programs: &[("versitygw", "github.com/versity/versitygw/cmd/versitygw")],
+    link_flags: "",
+};
+
+/// A second S3 server, because servers differ. Its licence is AGPL: it is built to be run, never shipped.
+///
+/// `MINIO_UPDATE=off` keeps it from asking the internet for a newer one.
+pub const MINIO: ProgramSet =
+    ProgramSet { name: "minio", programs: &[("minio", "github.com/minio/minio")], link_flags: "" };
+
+/// What every cluster needs; the quick ones first, so that something is seen to work soon.
+pub const OF_A_CLUSTER: &[&ProgramSet] = &[&ETCD, &RESTIC, &VERSITYGW, &KUBERNETES];
+
+/// Every set that there is; those that no cluster needs are built when they are asked for.
+pub const ALL: &[&ProgramSet] = &[&ETCD, &RESTIC, &VERSITYGW, &KUBERNETES, &MINIO];
