@@ -336,10 +336,15 @@ mod tests {
             (environment::CREDENTIALS_SECRET.to_owned(), "s3-creds".to_owned()),
             (environment::ETCD_CREDENTIALS_SECRET.to_owned(), "etcd-creds".to_owned()),
         ];
-        let Secrets { bucket, etcd } = environment(names.into()).secrets(&verb, &mounts());
+        let told = environment(names.into()).secrets(&verb, &mounts());
+        let handed_on = told.names().into_iter().map(|(name, value)| (name.to_owned(), value));
+        assert_eq!(environment(handed_on.collect()).secrets(&verb, &mounts()), told, "the stream's");
+        let Secrets { bucket, etcd } = told;
         assert_eq!((bucket.name.as_deref(), bucket.field), (Some("s3-creds"), field));
         assert_eq!((etcd.name.as_deref(), etcd.field), (Some("etcd-creds"), Some("spec.etcdCreds")));
-        let Secrets { bucket, etcd } = environment(BTreeMap::new()).secrets(&verb, &mounts());
+        let nameless = environment(BTreeMap::new()).secrets(&verb, &mounts());
+        assert_eq!(nameless.names(), []);
+        let Secrets { bucket, etcd } = nameless;
         assert_eq!((bucket.name, etcd.name), (None, None));
     }
 

@@ -28,7 +28,7 @@ impl Repository {
     pub fn new(place: &Place, run: &Run) -> Result<Self, Failure> {
         let credentials = place.secrets.bucket_credentials()?;
         let access = Access { store: place.store.clone(), credentials, ca_file: place.ca_file.clone() };
-        let finisher = Restic::new(&access, &place.mounts.work());
+        let finisher = Restic::new(&access, &place.mounts.work()).handing_on(place.secrets.names());
         let restic = finisher.clone().stopped_by(run.stop());
         Ok(Self { restic, finisher, bucket: Bucket::new(&access)? })
     }

@@ -1,5 +1,9 @@
 //! The two Secrets of an agent's pod: the bucket's and etcd's.
-use model::{Reason, result::Failure};
+use model::{
+    Reason,
+    environment::{CREDENTIALS_SECRET, ETCD_CREDENTIALS_SECRET},
+    result::Failure,
+};
 
 use crate::mounted_secret::Mount;
 
@@ -26,6 +30,13 @@ impl Secrets {
             Reason::EtcdCertificateInvalid => self.etcd.blamed(failure),
             _ => failure,
         }
+    }
+
+    /// The variables that told the names, for `agent stream`: a Secret that vanishes before it
+    /// begins is to be called the same.
+    pub fn names(&self) -> Vec<(&'static str, String)> {
+        let names = [(CREDENTIALS_SECRET, &self.bucket.name), (ETCD_CREDENTIALS_SECRET, &self.etcd.name)];
+        names.into_iter().filter_map(|(variable, name)| Some((variable, name.clone()?))).collect()
     }
 
     /// Reads the keys of the bucket and the repository's password.

@@ -46,19 +46,34 @@ pub struct Restic {
     access: Access,
     program: PathBuf,
     work: PathBuf,
+    handed_on: Vec<(&'static str, String)>,
     stop: Option<Stop>,
 }
 
 impl Restic {
     /// Runs the `restic` of `PATH`, with its cache, home and temporary files in the folder `work`.
     pub fn new(access: &Access, work: &Path) -> Self {
-        Self { access: access.clone(), program: PathBuf::from("restic"), work: work.to_owned(), stop: None }
+        Self {
+            access: access.clone(),
+            program: PathBuf::from("restic"),
+            work: work.to_owned(),
+            handed_on: Vec::new(),
+            stop: None,
+        }
     }
 
     /// Runs this program instead.
     #[must_use]
     pub fn program(mut self, program: PathBuf) -> Self {
         self.program = program;
+        self
+    }
+
+    /// Variables for the program that restic reads a stream from: it has restic's own
+    /// environment, and nothing of ours but this.
+    #[must_use]
+    pub fn handing_on(mut self, variables: Vec<(&'static str, String)>) -> Self {
+        self.handed_on = variables;
         self
     }
 
@@ -282,7 +297,7 @@ impl Restic {
         let mut command = Command::new(&self.program);
         command.args(["-o", arguments::lookup(&self.access)]).args(arguments).env_clear();
         let inherited = INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
-        command.envs(inherited);
+        command.envs(inherited).envs(self.handed_on.iter().map(|(name, value)| (name, value)));
         command
             .env("RESTIC_REPOSITORY", store.repository())
             .env("RESTIC_PASSWORD_FILE", &credentials.password_file)

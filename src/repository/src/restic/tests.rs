@@ -94,6 +94,20 @@ fn the_environment_is_ours_alone() {
     assert_eq!(names, expected);
 }
 
+#[test]
+fn what_is_handed_on_is_in_the_environment_beside_ours() {
+    let handed_on =
+        vec![("KUBEDR_ETCD_CREDENTIALS_SECRET", "etcd-creds".to_owned()), ("HOME", "/".to_owned())];
+    let restic = Restic::new(&access(), Path::new("/work")).handing_on(handed_on);
+    let command = restic.command(Vec::new());
+    let value = |wanted: &str| {
+        let found = command.as_std().get_envs().find(|(name, _)| *name == wanted);
+        found.and_then(|(_, value)| value?.to_str().map(str::to_owned))
+    };
+    assert_eq!(value("KUBEDR_ETCD_CREDENTIALS_SECRET").as_deref(), Some("etcd-creds"));
+    assert_eq!(value("HOME").as_deref(), Some("/work"), "ours counts");
+}
+
 #[rstest]
 #[case::json(
     r#"{"message_type":"version","version":"0.19.1","go_version":"go1.26.8"}"#,
