@@ -1,6 +1,6 @@
 //! BackupLocation: buckets that are missing, empty, in use, closed or out of reach.
 use anyhow::{Context, Result};
-use api::BackupLocation;
+use api::{BackupLocation, BackupLocationStatus};
 use k8s_openapi::api::core::v1::ResourceQuota;
 use kube::api::DeleteParams;
 use kubedr_tests::{Bucket, Installation, TcpRelay, condition, message, until, with_kubedr, within_a_minute};
@@ -62,7 +62,7 @@ async fn a_wrong_key_is_named_and_heals_when_the_secret_is_corrected() {
         let location = kubedr.location_is("s3", ("False", "AccessDenied")).await?;
         let status = location.status.unwrap_or_default();
         assert_eq!(status.init_status.as_deref(), Some("Failed"));
-        assert_ne!(status.init_error_message.unwrap_or_default(), "");
+        names_the_secret(&status, "s3");
         kubedr.make_secret("s3", &kubedr.bucket.credentials()).await?;
         kubedr.location_is("s3", READY).await?;
         Ok(())
@@ -85,11 +85,20 @@ async fn a_wrong_password_is_named_and_heals_when_the_secret_is_corrected() {
             ("True", "WrongPassword"),
             "only a person can end it"
         );
+        names_the_secret(&status, "s3");
         kubedr.make_secret("s3", &kubedr.bucket.credentials()).await?;
         kubedr.location_is("s3", READY).await?;
         Ok(())
     })
     .await;
+}
+
+/// Both to the one who reads conditions and to the one who reads upstream's field.
+fn names_the_secret(status: &BackupLocationStatus, secret: &str) {
+    let upstreams = status.init_error_message.as_deref().unwrap_or_default();
+    for said in [message(&status.conditions, "Ready"), upstreams] {
+        assert!(said.contains(&format!("Secret {secret:?}")) && said.contains("spec.credentials"), "{said}");
+    }
 }
 
 #[tokio::test]
@@ -117,8 +126,9 @@ async fn a_missing_secret_and_a_missing_key_are_named() {
         kubedr.location_is("s3", ("False", "SecretMissing")).await?;
         kubedr.make_secret("forgotten", &kubedr.bucket.credentials()[..2]).await?;
         let location = kubedr.location_is("s3", ("False", "SecretKeyMissing")).await?;
-        let message = location.status.unwrap_or_default().init_error_message.unwrap_or_default();
-        assert!(message.contains("restic_repo_password"), "{message}");
+        let status = location.status.unwrap_or_default();
+        names_the_secret(&status, "forgotten");
+        assert!(message(&status.conditions, "Ready").contains("restic_repo_password"), "{status:#?}");
         kubedr.make_secret("forgotten", &kubedr.bucket.credentials()).await?;
         kubedr.location_is("s3", READY).await?;
         Ok(())
@@ -209,4 +219,29 @@ async fn allow_to_replace(kubedr: &Installation, pinned: Option<&str>) -> Result
         .patch::<BackupLocation>("s3", json!({ "metadata": { "annotations": annotations } }))
         .await
         .map(drop)
+}
+
+#[tokio::test]
+async fn locations_that_make_one_repository_at_once_have_the_same_or_say_so() {
+    with_kubedr("at-once", async |kubedr| {
+        tokio::try_join!(kubedr.apply(kubedr.location("one")), kubedr.apply(kubedr.location("two")))?;
+        let (one, two) = tokio::try_join!(first_told(kubedr, "one"), first_told(kubedr, "two"))?;
+        for status in [one, two] {
+            match condition(&status.conditions, "Ready") {
+                READY => assert_eq!(status.repository_id, Some(id_in(&kubedr.bucket).await?)),
+                told => assert_eq!((told, status.repository_id), (("False", "RepositoryHalfMade"), None)),
+            }
+        }
+        Ok(())
+    })
+    .await;
+}
+
+/// What a location says once it knows.
+async fn first_told(kubedr: &Installation, name: &str) -> Result<BackupLocationStatus> {
+    let knows = |location: &BackupLocation| {
+        let conditions = location.status.clone().unwrap_or_default().conditions;
+        !["", "Unknown"].contains(&condition(&conditions, "Ready").0)
+    };
+    Ok(kubedr.location_when(name, "to know", knows).await?.status.unwrap_or_default())
 }
