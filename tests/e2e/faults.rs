@@ -1,6 +1,6 @@
-//! Streams that arrive damaged: no record, no snapshot, and a reason.
-use anyhow::Result;
-use kubedr_tests::{Damage, EtcdRelay, Installation, condition, with_kubedr};
+//! What is damaged on its way or lost in the bucket: no record, no pair, and a reason.
+use anyhow::{Context, Result};
+use kubedr_tests::{Damage, EtcdRelay, Installation, Snapshot, condition, pair, with_kubedr};
 use serde_json::json;
 
 #[tokio::test]
@@ -37,4 +37,26 @@ async fn is_refused(kubedr: &Installation, damage: Damage, reason: &str) -> Resu
     kubedr.patch::<api::MetadataBackupPolicy>("etcd", json!({ "spec": { "etcdEndpoint": null } })).await?;
     kubedr.policy_is("etcd", ("True", "Ready")).await?;
     kubedr.successful_backup("etcd").await.map(drop)
+}
+
+#[tokio::test]
+async fn a_backup_that_needs_a_lost_pack_is_no_backup() {
+    with_kubedr("lost-pack", async |kubedr| {
+        kubedr.ready_policy(&json!({ "certsDir": "/etc/kubernetes/pki" })).await?;
+        let [_, second] = pair(&kubedr.successful_backup("etcd").await?)?;
+        // restic stores nothing twice: the next backup refers to what it believes to be in this pack.
+        let pack = kubedr.bucket.pack_of(&second, "/data/certificates", "ca.key").await?;
+        std::fs::remove_file(pack).context("failed to lose the pack")?;
+        let status = kubedr.backup("etcd").await?.policy.status.unwrap_or_default();
+        assert_eq!(status.backup_status.as_deref(), Some("Failed"), "{status:#?}");
+        assert_eq!(condition(&status.conditions, "Fresh"), ("False", "PackMissing"));
+        assert_eq!(kubedr.records("etcd").await?.len(), 1);
+        let is_second = |found: &Snapshot| found.tags.iter().any(|tag| tag.starts_with("of:"));
+        let stored = kubedr.bucket.snapshots().await?.into_iter().filter(is_second);
+        assert_eq!(stored.map(|found| found.id).collect::<Vec<_>>(), [second], "no pair is left of it");
+        // What the reason's advice says.
+        kubedr.bucket.restic().args(["repair", "index"]).succeed().await?;
+        kubedr.successful_backup("etcd").await.map(drop)
+    })
+    .await;
 }

@@ -113,6 +113,19 @@ impl Bucket {
         serde_json::from_str(&text).context("failed to read restic's listing")
     }
 
+    /// Where the S3 server keeps the pack with the contents of a file of a snapshot.
+    pub async fn pack_of(&self, snapshot: &str, folder: &str, file: &str) -> Result<PathBuf> {
+        let tree = self.restic().args(["cat", "tree", &format!("{snapshot}:{folder}")]).succeed().await?;
+        let tree: serde_json::Value = serde_json::from_str(&tree)?;
+        let mut nodes = tree["nodes"].as_array().into_iter().flatten();
+        let blob = nodes.find(|node| node["name"] == file).and_then(|node| node["content"][0].as_str());
+        let blob = blob.with_context(|| format!("{file} has no contents in {tree}"))?;
+        let said = self.restic().args(["find", "--show-pack-id", "--blob", blob]).succeed().await?;
+        let pack = said.lines().find_map(|line| line.strip_prefix("Object belongs to pack "));
+        let pack = pack.with_context(|| format!("restic names no pack: {said}"))?;
+        Ok(self.folder().join(&self.prefix).join("data").join(&pack[..2]).join(pack))
+    }
+
     /// Restores the two snapshots of a backup into one folder.
     pub async fn restore(&self, snapshots: [&str; 2], target: &Path) -> Result<()> {
         for snapshot in snapshots {
