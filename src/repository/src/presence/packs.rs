@@ -15,15 +15,23 @@ use crate::{
 
 /// Reads the bytes of a blob from its place.
 pub(super) async fn part(bucket: &Bucket, place: Located) -> Result<Vec<u8>, Failure> {
-    let Located { pack, offset, length, .. } = place;
-    let name = pack_name(pack.id);
-    let part = bucket.get_part(&name, offset.into(), length.into()).await?;
-    let part = part.ok_or_else(|| missing(&[(pack.id, pack.size, None)], 1))?;
-    if part.len() < length as usize {
-        let found = bucket.size(&name).await?;
-        return Err(missing(&[(pack.id, pack.size, found)], 1));
+    let name = pack_name(place.pack.id);
+    let part = bucket.get_part(&name, place.offset.into(), place.length.into()).await?;
+    all_of(part, place, bucket.size(&name)).await
+}
+
+/// The bytes that were read, if they are all that the place must have; `size` is asked where they are not.
+async fn all_of(
+    part: Option<Vec<u8>>,
+    place: Located,
+    size: impl Future<Output = Result<Option<u64>, Failure>>,
+) -> Result<Vec<u8>, Failure> {
+    let Located { pack, length, .. } = place;
+    match part {
+        Some(part) if part.len() >= length as usize => Ok(part),
+        Some(_) => Err(missing(&[(pack.id, pack.size, size.await?)], 1)),
+        None => Err(missing(&[(pack.id, pack.size, None)], 1)),
     }
-    Ok(part)
 }
 
 /// Shows that the packs are in the bucket, each with its size.
@@ -164,8 +172,78 @@ fn missing(packs: &[(Id, u64, Option<u64>)], count: usize) -> Failure {
 mod tests {
     use std::{cell::Cell, future::ready};
 
+    use rstest::rstest;
+
     use super::*;
-    use crate::format::tests::id;
+    use crate::format::tests::{id, key, seal};
+
+    /// An index of these packs, each with these trees of 10 bytes.
+    fn index(packs: &[(char, &str)]) -> Index {
+        let mut index = Index::default();
+        for (pack, trees) in packs {
+            let blob = |(nth, tree): (usize, char)| {
+                format!(r#"{{"id":"{}","type":"tree","offset":{},"length":10}}"#, id(tree), nth * 10)
+            };
+            let blobs: Vec<_> = trees.chars().enumerate().map(blob).collect();
+            let file = format!(r#"{{"packs":[{{"id":"{}","blobs":[{}]}}]}}"#, id(*pack), blobs.join(","));
+            index.add(&key(), seal(&key(), file.as_bytes())).expect("well formed");
+        }
+        index.sort();
+        index
+    }
+
+    fn needed(trees: &str) -> Needed {
+        Needed { trees: trees.chars().map(id).collect(), ..Needed::default() }
+    }
+
+    /// Size of a pack with so many of those trees: each has 37 bytes of the header, whose rest is 36.
+    fn size(trees: u64) -> u64 {
+        trees * (10 + 37) + 36
+    }
+
+    /// Packs, each with so many trees; which of them are needed alone, and which are a choice.
+    fn packs(trees: &[(char, u64)], alone: &str, choices: &[&str]) -> Packs {
+        Packs {
+            sizes: trees.iter().map(|(pack, trees)| (id(*pack), size(*trees))).collect(),
+            alone: alone.chars().map(id).collect(),
+            choices: choices.iter().map(|packs| packs.chars().map(id).collect()).collect(),
+        }
+    }
+
+    #[rstest]
+    #[case::of_one(&[('a', "1")], "1", packs(&[('a', 1)], "a", &[]))]
+    #[case::of_which_one_is_enough(&[('b', "1"), ('a', "21")], "1", packs(&[('a', 2), ('b', 1)], "", &["ba"]))]
+    #[case::of_one_that_holds_it_twice(&[('a', "11")], "1", packs(&[('a', 2)], "a", &[]))]
+    #[case::beside_those_of_others(&[('a', "1"), ('b', "2")], "1", packs(&[('a', 1)], "a", &[]))]
+    #[case::of_which_one_holds_another_alone(
+        &[('a', "12"), ('b', "1")],
+        "12",
+        packs(&[('a', 2), ('b', 1)], "a", &["ab"])
+    )]
+    fn blobs_need_the_packs(#[case] indexed: &[(char, &str)], #[case] trees: &str, #[case] expected: Packs) {
+        assert_eq!(Packs::of(&needed(trees), &index(indexed)), Ok(expected));
+    }
+
+    #[test]
+    fn a_blob_that_no_index_names_is_a_missing_pack() {
+        let failure = Packs::of(&needed("13"), &index(&[('a', "1")])).expect_err("unknown");
+        assert_eq!(failure.reason, Reason::PackMissing);
+        assert!(failure.message.contains(&format!("the tree blob {}", id('3'))), "{failure}");
+    }
+
+    #[rstest]
+    #[case::whole(Some(10), "10 bytes were read")]
+    #[case::where_the_pack_was_cut_off(Some(9), "has 82 bytes instead of 83")]
+    #[case::behind_the_end_of_the_pack(Some(0), "has 82 bytes instead of 83")]
+    #[case::of_a_pack_that_is_gone(None, "is not there")]
+    #[tokio::test]
+    async fn a_part_is_read(#[case] read: Option<usize>, #[case] expected: &str) {
+        let place = index(&[('a', "1")]).find(Kind::Tree, id('1')).next().expect("indexed");
+        let found = all_of(read.map(|length| vec![0; length]), place, ready(Ok(Some(82)))).await;
+        let said = found.map(|part| format!("{} bytes were read", part.len()));
+        let said = said.unwrap_or_else(|failure| failure.to_string());
+        assert!(said.contains(expected), "{said}");
+    }
 
     fn stored(found: &[(char, u64)]) -> Stored {
         let needed = Packs {
