@@ -78,10 +78,10 @@ fn going(list: &ForgetList, tags: &Known<'_>, owner: Owner<'_>) -> Result<Vec<Sn
 }
 
 fn seconds_of(first: &SnapshotId, tags: &Known<'_>, owner: Owner<'_>) -> Vec<SnapshotId> {
-    let names_it = |tags: &&Tags| {
+    let names_it = |tags: &Tags| {
         owner.has(&tags.common) && tags.second.as_ref().is_some_and(|second| second.of == *first)
     };
-    let seconds = tags.iter().filter(|(_, tags)| tags.as_ref().filter(names_it).is_some());
+    let seconds = tags.iter().filter(|(_, tags)| tags.as_ref().is_some_and(names_it));
     seconds.map(|(id, _)| (*id).clone()).collect()
 }
 
