@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use model::{
     Reason, SnapshotId,
     environment::{ForgetList, Pair},
+    lineage,
     result::Failure,
     tags::Tags,
 };
@@ -34,7 +35,7 @@ pub fn check(
     list: &ForgetList,
     listing: &[Snapshot],
     owner: Owner<'_>,
-    since: Timestamp,
+    now: Timestamp,
 ) -> Result<Permit, Failure> {
     consistent(list)?;
     let history = History::read(listing, owner);
@@ -48,6 +49,7 @@ pub fn check(
     }
     let tags: Known = listing.iter().map(|snapshot| (&snapshot.id, Tags::parse(&snapshot.tags))).collect();
     let going = going(list, &tags, owner)?;
+    let since = now.saturating_sub(lineage::YOUNG).unwrap_or(Timestamp::MIN);
     spared(&going, &history.indispensable(since))?;
     Ok(Permit { survivors: survivors(list, &history, &going), going })
 }
@@ -145,6 +147,7 @@ fn has_role(tags: &Tags, id: &SnapshotId, pair: &Pair) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
     use model::{
         lineage::Position,
         tags::{Common, Second},
@@ -197,6 +200,15 @@ mod tests {
 
     fn incomplete(n: &str) -> Vec<Snapshot> {
         made(n, POLICY, "uid", Some(Reason::NoQuorum))
+    }
+
+    /// A backup of a history that nobody continued.
+    fn of_another_lineage(n: &str) -> Vec<Snapshot> {
+        let retagged = |tag: String| {
+            if tag.starts_with("lineage:") { format!("lineage:{}", "b".repeat(16)) } else { tag }
+        };
+        let tagged = backup(n).into_iter();
+        tagged.map(|made| Snapshot { tags: made.tags.into_iter().map(retagged).collect(), ..made }).collect()
     }
 
     fn first_of(n: &str) -> Vec<Snapshot> {
@@ -341,6 +353,18 @@ mod tests {
              Operator and agent disagree. Report it with the log."
         );
         assert_eq!(message, expected);
+    }
+
+    #[rstest]
+    #[case::while_it_is_young(lineage::YOUNG, Err(Reason::Bug))]
+    #[case::once_it_is_old(lineage::YOUNG + SignedDuration::from_secs(1), Ok(snapshots(&["2a", "1a"])))]
+    fn the_newest_of_a_lineage_goes(
+        #[case] age: SignedDuration,
+        #[case] expected: Result<Vec<SnapshotId>, Reason>,
+    ) {
+        let listing = [of_another_lineage("a"), backup("b")].concat();
+        let permit = check(&list(&["a"], &["b"]), &listing, OWNER, listing[0].time + age);
+        assert_eq!(permit.map(|permit| permit.going).map_err(|failure| failure.reason), expected);
     }
 
     /// Of four backups only the newest lacks something.

@@ -2,7 +2,6 @@
 mod check;
 
 use check::{Permit, check};
-use jiff::SignedDuration;
 use model::{
     environment::{ETCD_SNAPSHOT_FILE, EVIDENCE_FILE, Pair},
     result::{Forgotten, Outcome},
@@ -10,9 +9,6 @@ use model::{
 use repository::Expected;
 
 use crate::{config::ForgetConfig, repository_access::Repository, run::Run};
-
-/// Within this time a lineage may turn out to be the one that is wanted back.
-const YOUNG: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Removes the snapshots of the backups that go.
 ///
@@ -28,8 +24,7 @@ pub async fn forget(config: ForgetConfig, run: Run) -> Outcome<Forgotten> {
     let repository = Repository::new(&config.place, &run)?;
     let opened = repository.open_pinned(&config.pinned, &run).await?;
     let listing = repository.restic.snapshots().await?;
-    let since = run.now().saturating_sub(YOUNG).unwrap_or(jiff::Timestamp::MIN);
-    let Permit { going, survivors } = check(&config.list, &listing, config.owner(), since)?;
+    let Permit { going, survivors } = check(&config.list, &listing, config.owner(), run.now())?;
     let evidence = config.place.mounts.at(EVIDENCE_FILE);
     let evidence = [(&*evidence.to_string_lossy(), None)];
     let expected = expected(&survivors, &evidence);
