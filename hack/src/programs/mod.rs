@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn kubernetes_calls_itself_by_the_version_in_go_mod() {
-        for set in [KUBERNETES] {
+        for set in [KUBERNETES, KUBERNETES_1_33, KUBERNETES_1_36] {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(set.name).join("go.mod");
             let (_, version) = set.link_flags.rsplit_once('=').unwrap();
             let required = format!("\nrequire k8s.io/kubernetes {version}\n");

@@ -17,6 +17,22 @@ pub const KUBERNETES: ProgramSet = ProgramSet {
     link_flags: "-X k8s.io/component-base/version.gitVersion=v1.35.4",
 };
 
+/// The oldest Kubernetes that is supported, as an API server only.
+pub const KUBERNETES_1_33: ProgramSet = ProgramSet {
+    name: "kubernetes-1.33",
+    programs: API_SERVER,
+    link_flags: "-X k8s.io/component-base/version.gitVersion=v1.33.13",
+};
+
+/// The newest Kubernetes that could be had, as an API server only: its kubelet needs containerd 2.
+pub const KUBERNETES_1_36: ProgramSet = ProgramSet {
+    name: "kubernetes-1.36",
+    programs: API_SERVER,
+    link_flags: "-X k8s.io/component-base/version.gitVersion=v1.36.3",
+};
+
+const API_SERVER: &[(&str, &str)] = &[("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver")];
+
 /// The server, and the tools that users restore with.
 pub const ETCD: ProgramSet = ProgramSet {
     name: "etcd",
@@ -52,4 +68,5 @@ pub const MINIO: ProgramSet =
 pub const OF_A_CLUSTER: &[&ProgramSet] = &[&ETCD, &RESTIC, &VERSITYGW, &KUBERNETES];
 
 /// Every set that there is; those that no cluster needs are built when they are asked for.
-pub const ALL: &[&ProgramSet] = &[&ETCD, &RESTIC, &VERSITYGW, &KUBERNETES, &MINIO];
+pub const ALL: &[&ProgramSet] =
+    &[&ETCD, &RESTIC, &VERSITYGW, &KUBERNETES, &KUBERNETES_1_33, &KUBERNETES_1_36, &MINIO];
