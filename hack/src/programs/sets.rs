@@ -64,9 +64,52 @@ pub const VERSITYGW: ProgramSet = ProgramSet {
 pub const MINIO: ProgramSet =
     ProgramSet { name: "minio", programs: &[("minio", "github.com/minio/minio")], link_flags: "" };
 
+/// Issues certificates for webhooks; the programs of 1.12 and later cannot be had as Go modules.
+///
+/// Its resource definitions lie in `deploy/crds` of the module.
+pub const CERT_MANAGER: ProgramSet = ProgramSet {
+    name: "cert-manager",
+    programs: &[
+        ("cert-manager-controller", "github.com/cert-manager/cert-manager/cmd/controller"),
+        ("cert-manager-cainjector", "github.com/cert-manager/cert-manager/cmd/cainjector"),
+        ("cert-manager-webhook", "github.com/cert-manager/cert-manager/cmd/webhook"),
+    ],
+    link_flags: "-X github.com/cert-manager/cert-manager/pkg/util.AppVersion=v1.11.5",
+};
+
+/// Installs charts as users do.
+pub const HELM: ProgramSet = ProgramSet {
+    name: "helm",
+    programs: &[("helm", "helm.sh/helm/v3/cmd/helm")],
+    // Without the last two, `helm template` takes the cluster for a Kubernetes 1.20 and refuses newer charts.
+    link_flags: "-X helm.sh/helm/v3/internal/version.version=v3.22.0 \
+                 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 \
+                 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=37",
+};
+
+/// Reads the metrics and evaluates the alerts; promtool checks rules. It has no web pages.
+pub const PROMETHEUS: ProgramSet = ProgramSet {
+    name: "prometheus",
+    programs: &[
+        ("prometheus", "github.com/prometheus/prometheus/cmd/prometheus"),
+        ("promtool", "github.com/prometheus/prometheus/cmd/promtool"),
+    ],
+    link_flags: "-X github.com/prometheus/common/version.Version=3.15.0",
+};
+
 /// What every cluster needs; the quick ones first, so that something is seen to work soon.
 pub const OF_A_CLUSTER: &[&ProgramSet] = &[&ETCD, &RESTIC, &VERSITYGW, &KUBERNETES];
 
 /// Every set that there is; those that no cluster needs are built when they are asked for.
-pub const ALL: &[&ProgramSet] =
-    &[&ETCD, &RESTIC, &VERSITYGW, &KUBERNETES, &KUBERNETES_1_33, &KUBERNETES_1_36, &MINIO];
+pub const ALL: &[&ProgramSet] = &[
+    &ETCD,
+    &RESTIC,
+    &VERSITYGW,
+    &KUBERNETES,
+    &KUBERNETES_1_33,
+    &KUBERNETES_1_36,
+    &MINIO,
+    &CERT_MANAGER,
+    &HELM,
+    &PROMETHEUS,
+];
