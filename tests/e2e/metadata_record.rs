@@ -10,7 +10,7 @@ use kube::{
     api::{DeleteParams, ListParams},
     runtime::{WatchStreamExt, watcher},
 };
-use kubedr_tests::{Installation, PATIENCE, condition, is_finished, pair, until, with_kubedr};
+use kubedr_tests::{Installation, PATIENCE, condition, is_finished, message, pair, until, with_kubedr};
 use serde_json::json;
 
 #[tokio::test]
@@ -80,7 +80,14 @@ async fn a_lock_that_is_held_stops_retention_but_no_backup() {
         kubedr.successful_backup("etcd").await?;
         let lock = kubedr.bucket.leave_a_lock(std::time::Duration::ZERO).await?;
         kubedr.successful_backup("etcd").await?;
-        agent_is_running(kubedr, "kubedr.type=forget").await?;
+        let policy = kubedr
+            .policy_when("etcd", "to say that the repository is locked", |policy| {
+                let conditions = policy.status.clone().unwrap_or_default().conditions;
+                condition(&conditions, "Retained") == ("False", "RepositoryLocked")
+            })
+            .await?;
+        let told = message(&policy.status.unwrap_or_default().conditions, "Retained").to_owned();
+        assert!(told.contains(" was renewed ") && !told.contains("unlock"), "{told}");
         let newest = kubedr.successful_backup("etcd").await?;
         assert_eq!(
             (lock.exists(), stored(kubedr).await?.len()),

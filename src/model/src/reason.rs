@@ -126,7 +126,7 @@ reasons! {
     }
     Repository {
         WrongPassword 67 "The repository does not open with the Secret's password." => "Put the password with which the repository was made into `restic_repo_password`."
-        RepositoryHalfMade 68 "The folder holds parts of a repository but no config." => "Restore the file `config`, or choose an empty bucket or `spec.prefix`."
+        RepositoryHalfMade 68 "The folder holds parts of a repository that cannot be used: its config is missing, or several inits made it at once." => "Bring back the file `config` if there was one; else empty the folder, or choose another bucket or `spec.prefix`."
         RepositoryGone 68 "The pinned repository is not there any more." => "Bring it back, or annotate the location with `kubedr.catalogicsoftware.com/replace-repository`."
         RepositoryReplaced 68 "Another repository is in the place of the pinned one." => "Bring the old one back, or annotate the location with `kubedr.catalogicsoftware.com/replace-repository`."
         RepositoryLocked 75 "Another restic holds the repository's lock." => "Wait; a lock that died is removed after 45 minutes."

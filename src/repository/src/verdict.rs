@@ -117,7 +117,9 @@ struct LineError {
 
 /// The last things that restic said, as one text for people.
 pub(crate) fn said(last_words: &str) -> String {
-    let mut messages: Vec<_> = last_words.lines().map(message).filter(|text| !text.is_empty()).collect();
+    let mut messages: Vec<_> = last_words.lines().map(message).collect();
+    // Whoever follows its advice to unlock removes the locks of backups that run: see `locks`.
+    messages.retain(|text| !text.is_empty() && !text.contains("`unlock` command"));
     if messages.is_empty() {
         return "it said nothing".to_owned();
     }
@@ -249,6 +251,9 @@ mod tests {
         let expected = "nonexist does not exist, skipping; /data/x: open: permission denied; \
                         Warning: at least one source file could not be read";
         assert_eq!(said(last_words), expected);
+        let dangerous =
+            "repository is already locked by PID 1\nthe `unlock` command can be used to remove stale locks";
+        assert_eq!(said(dangerous), "repository is already locked by PID 1");
         assert_eq!(said("\n"), "it said nothing");
     }
 }

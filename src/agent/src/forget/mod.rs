@@ -3,10 +3,11 @@ mod check;
 
 use check::{Permit, check};
 use model::{
+    Reason,
     environment::{ETCD_SNAPSHOT_FILE, EVIDENCE_FILE, Pair},
-    result::{Forgotten, Outcome},
+    result::{Failure, Forgotten, Outcome},
 };
-use repository::Expected;
+use repository::{Expected, Lock, remove_stale_locks};
 
 use crate::{config::ForgetConfig, repository_access::Repository, run::Run};
 
@@ -30,7 +31,13 @@ pub async fn forget(config: ForgetConfig, run: Run) -> Outcome<Forgotten> {
     let expected = expected(&survivors, &evidence);
     let presence = run.unless_stopped(opened.prove_presence(&repository.bucket, &expected)).await?;
     tracing::info!(backups = survivors.len(), packs = presence.packs, "what stays is in the bucket");
-    repository.restic.forget(&going).await?;
+    match repository.restic.forget(&going).await {
+        Err(locked) if locked.reason == Reason::RepositoryLocked => {
+            let locks = run.unless_stopped(remove_stale_locks(&repository.bucket)).await?;
+            return Err(held(locked, &locks));
+        }
+        done => done?,
+    }
     let backups = config.list.go.len();
     tracing::info!(backups, snapshots = going.len(), "forgotten");
     Ok(Forgotten { forgotten: u32::try_from(backups).unwrap_or(u32::MAX) })
@@ -46,9 +53,30 @@ fn expected<'a>(survivors: &'a [Pair], evidence: &'a [(&'a str, Option<u64>)]) -
     survivors.iter().flat_map(both).collect()
 }
 
+/// The refusal of a lock's owner, with how long ago the lock was renewed.
+fn held(locked: Failure, locks: &[Lock]) -> Failure {
+    let Some(lock) = locks.iter().max_by_key(|lock| lock.age) else { return locked };
+    let (id, age) = (lock.id.get(..8).unwrap_or_default(), lock.age.as_secs());
+    let message = format!("the lock {id} was renewed {age} s ago and is not broken: {}", locked.message);
+    Failure { message, ..locked }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn a_lock_that_is_held_is_told_with_its_age() {
+        let lock =
+            |digit: char, age| Lock { id: digit.to_string().repeat(64), age: Duration::from_secs(age) };
+        let refused = || Failure::new(Reason::RepositoryLocked, "restic says so");
+        let told = |locks: &[Lock]| held(refused(), locks).message;
+        let oldest = "the lock bbbbbbbb was renewed 90 s ago and is not broken: restic says so";
+        assert_eq!(told(&[lock('a', 5), lock('b', 90)]), oldest);
+        assert_eq!(told(&[]), "restic says so", "it went meanwhile");
+    }
 
     #[test]
     fn a_backup_that_is_proven_has_its_files() {

@@ -8,7 +8,7 @@ use model::{
     Reason,
     result::{Failure, Initialization, Outcome},
 };
-use repository::attach;
+use repository::{Opened, attach};
 use tokio::time::sleep;
 
 use crate::{config::InitConfig, repository_access::Repository, run::Run};
@@ -29,12 +29,31 @@ pub async fn init(config: InitConfig, run: Run) -> Outcome<Initialization> {
     if created {
         make(&repository).await?;
     }
-    let opened = run.unless_stopped(attach(&repository.restic, &repository.bucket)).await?;
+    let opened = run.unless_stopped(open(&repository)).await?;
     if !created {
         accept(opened.id(), config.pinned.as_ref(), config.replace.as_ref())?;
     }
     tracing::info!(repository = %opened.id(), created, "the repository is attached");
     Ok(Initialization { repository_id: opened.id().clone(), created })
+}
+
+/// Opens the repository that is there.
+async fn open(repository: &Repository) -> Result<Opened, Failure> {
+    match attach(&repository.restic, &repository.bucket).await {
+        // With the key of another init the config cannot be read, for as long as both are there.
+        Err(damaged) if damaged.reason == Reason::RepositoryDamaged => {
+            let is_used = repository.bucket.contents().await?.snapshots;
+            let keys = keys(repository).await?;
+            Err(if is_used { damaged } else { made_alone(keys).err().unwrap_or(damaged) })
+        }
+        opened => opened,
+    }
+}
+
+async fn keys(repository: &Repository) -> Result<usize, Failure> {
+    let mut keys = 0;
+    repository.bucket.list("keys/", |page| keys += page.objects.len()).await?;
+    Ok(keys)
 }
 
 async fn next(config: &InitConfig, repository: &Repository) -> Result<Step, Failure> {
@@ -57,9 +76,7 @@ async fn next(config: &InitConfig, repository: &Repository) -> Result<Step, Fail
 async fn make(repository: &Repository) -> Result<(), Failure> {
     repository.finisher.init().await?;
     sleep(SETTLING).await;
-    let mut keys = 0;
-    repository.bucket.list("keys/", |page| keys += page.objects.len()).await?;
-    made_alone(keys)
+    made_alone(keys(repository).await?)
 }
 
 /// Whether only one restic made the repository: each leaves a key, and all but

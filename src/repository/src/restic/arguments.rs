@@ -5,8 +5,10 @@ use model::{BucketLookup, SnapshotId};
 
 use crate::{Access, connection};
 
-/// How long restic waits for a lock that others hold.
+/// How long a backup waits for a lock that others hold.
 const RETRY_LOCK: &str = "--retry-lock=5m";
+/// How long a forget waits: it is tried again soon, and who holds the lock shall be known within a minute.
+const RETRY_LOCK_TO_FORGET: &str = "--retry-lock=30s";
 
 /// A backup of what a program writes to its standard output.
 #[derive(Clone, Debug)]
@@ -70,7 +72,7 @@ fn backup(host: &str, tags: &[String]) -> Vec<OsString> {
 
 /// Arguments that forget these snapshots.
 pub(super) fn forget(ids: &[SnapshotId]) -> Vec<OsString> {
-    let mut arguments = ["forget", "--json", RETRY_LOCK].map(OsString::from).to_vec();
+    let mut arguments = ["forget", "--json", RETRY_LOCK_TO_FORGET].map(OsString::from).to_vec();
     arguments.extend(ids.iter().map(|id| OsString::from(id.as_str())));
     arguments
 }
