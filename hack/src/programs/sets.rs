@@ -97,6 +97,27 @@ pub const PROMETHEUS: ProgramSet = ProgramSet {
     link_flags: "-X github.com/prometheus/common/version.Version=3.15.0",
 };
 
+/// Stands in for etcd where a cluster keeps its objects in a relational database.
+///
+/// An endpoint `sqlite://PATH` without kine's own default parameters answers "database is locked" under load.
+pub const KINE: ProgramSet = ProgramSet {
+    name: "kine",
+    programs: &[("kine", "github.com/k3s-io/kine")],
+    link_flags: "-X github.com/k3s-io/kine/pkg/version.Version=v0.17.5",
+};
+
+/// Binds volume snapshots to their contents. Its resource definitions lie in `config/crd` of its client module.
+///
+/// It wants all six of them, those of group snapshots too, and ends without.
+pub const SNAPSHOT_CONTROLLER: ProgramSet = ProgramSet {
+    name: "snapshot-controller",
+    programs: &[(
+        "snapshot-controller",
+        "github.com/kubernetes-csi/external-snapshotter/v8/cmd/snapshot-controller",
+    )],
+    link_flags: "-X main.version=v8.7.0",
+};
+
 /// What every cluster needs; the quick ones first, so that something is seen to work soon.
 pub const OF_A_CLUSTER: &[&ProgramSet] = &[&ETCD, &RESTIC, &VERSITYGW, &KUBERNETES];
 
@@ -112,4 +133,6 @@ pub const ALL: &[&ProgramSet] = &[
     &CERT_MANAGER,
     &HELM,
     &PROMETHEUS,
+    &KINE,
+    &SNAPSHOT_CONTROLLER,
 ];
