@@ -27,7 +27,12 @@ impl Secrets {
     pub fn blamed(&self, failure: Failure) -> Failure {
         match failure.reason {
             Reason::AccessDenied | Reason::WrongPassword => self.bucket.blamed(failure),
-            Reason::EtcdCertificateInvalid => self.etcd.blamed(failure),
+            // A failure at another field is about the server's certificate, not the client's.
+            Reason::EtcdCertificateInvalid
+                if failure.field.as_deref().is_none_or(|field| Some(field) == self.etcd.field) =>
+            {
+                self.etcd.blamed(failure)
+            }
             _ => failure,
         }
     }

@@ -109,10 +109,34 @@ impl Error {
         let reason = self.reason();
         let failure = Failure::new(reason, chain(self));
         match reason {
+            Reason::EtcdCertificateInvalid if self.blames_server() => failure.at("spec.etcdEndpoint"),
             Reason::EtcdCertificateInvalid | Reason::SecretMissing => failure.at("spec.etcdCreds"),
             _ => failure.at("spec.etcdEndpoint"),
         }
     }
+
+    /// Whether it is the server's certificate that is out of date or not for this endpoint: no edit of
+    /// the client's Secret mends that.
+    fn blames_server(&self) -> bool {
+        let mut causes = std::iter::successors(self.source(), |error| cause(*error));
+        causes.any(|cause| cause.downcast_ref::<Tls>().is_some_and(is_of_server))
+    }
+}
+
+fn is_of_server(error: &Tls) -> bool {
+    use rustls::CertificateError::{
+        Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet, NotValidYetContext,
+    };
+    let Tls::InvalidCertificate(why) = error else { return false };
+    matches!(
+        why,
+        Expired
+            | ExpiredContext { .. }
+            | NotValidForName
+            | NotValidForNameContext { .. }
+            | NotValidYet
+            | NotValidYetContext { .. }
+    )
 }
 
 /// Finds the reason in an error's causes.
@@ -219,6 +243,16 @@ mod tests {
     #[case::gone_in_between(Some(Code::Unavailable), wrapped("x"), Reason::EtcdUnreachable)]
     fn is_classified(#[case] code: Option<Code>, #[case] error: Outer, #[case] reason: Reason) {
         assert_eq!(classify(code, &error), reason);
+    }
+
+    #[rstest]
+    #[case::of_the_server(CertificateError::NotValidForName, "spec.etcdEndpoint")]
+    #[case::that_nobody_trusts(CertificateError::UnknownIssuer, "spec.etcdCreds")]
+    fn a_certificate(#[case] why: CertificateError, #[case] field: &str) {
+        let refused = io::Error::other(Tls::InvalidCertificate(why));
+        let source = tonic::Status::from_error(Box::new(refused)).into();
+        let failure = Error::Call { endpoint: String::new(), call: "Status", source }.failure();
+        assert_eq!((failure.reason, failure.field.as_deref()), (Reason::EtcdCertificateInvalid, Some(field)));
     }
 
     #[test]

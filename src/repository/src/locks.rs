@@ -17,13 +17,20 @@ use crate::{Bucket, Page};
 /// it stale at 30; the rest is for slow servers.
 const DEAD: Duration = Duration::from_mins(45);
 
-/// A lock that somebody renews.
+/// A lock that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lock {
     /// Its name: 64 hexadecimal digits.
     pub id: String,
     /// Time since it was last renewed, by the server's clock.
     pub age: Duration,
+}
+
+impl Lock {
+    /// Whether nobody renews it any more.
+    pub fn is_dead(&self) -> bool {
+        self.age > DEAD
+    }
 }
 
 /// Deletes the locks of restics that died, and returns those that live.
@@ -74,7 +81,7 @@ async fn list(bucket: &Bucket) -> Result<(Vec<Lock>, Vec<Lock>), Failure> {
             }
         })
         .await?;
-    Ok(locks?.into_iter().partition(|lock| lock.age > DEAD))
+    Ok(locks?.into_iter().partition(Lock::is_dead))
 }
 
 fn undated() -> Failure {

@@ -36,13 +36,14 @@ pub struct Done {
 /// Everything may be repeated: an operator that dies between any two writes
 /// makes the same plan again. An object that the API server refuses will be refused again, so
 /// it must not keep others from being written, nor the rest of the status from being told.
-/// But nothing goes then: what goes may make room for what was refused.
+/// But nothing goes then, and no mark is set where an object could not be created: what takes the
+/// place of what goes, or what the mark speaks of, may be the very one that was refused.
 pub async fn act<K>(ctx: &Context, owner: &K, plan: Plan) -> Result<Done, Error>
 where
     K: Resource<DynamicType = ()> + Serialize,
 {
     let refused = write_objects(ctx, &plan).await?;
-    let status = match &refused {
+    let status = match &refused.first {
         None => plan.status.clone(),
         Some(error) => plan.status.as_ref().and_then(|status| admitting(ctx, owner, (status, error))),
     };
@@ -52,22 +53,34 @@ where
     for event in &plan.events {
         tell(ctx, owner, event).await;
     }
-    if let Some(error) = refused {
-        return Err(error);
+    if !refused.of_creation {
+        for patch in &plan.patch {
+            patch_metadata(ctx, patch).await?;
+        }
     }
-    for patch in &plan.patch {
-        patch_metadata(ctx, patch).await?;
+    if let Some(error) = refused.first {
+        return Err(error);
     }
     let objects = plan.create.len() + plan.apply.len() + plan.delete.len() + plan.patch.len();
     Ok(Done { writes: objects + usize::from(status.is_some()) + plan.events.len(), again: plan.again })
 }
 
-/// Writes all objects but those that are refused; tells the first refusal.
-async fn write_objects(ctx: &Context, plan: &Plan) -> Result<Option<Error>, Error> {
+/// What the API server refused.
+#[derive(Default)]
+struct Refused {
+    /// The one to tell: that of an object which only a person can mend, else the first.
+    first: Option<Error>,
+    /// Whether one of the objects was to be created.
+    of_creation: bool,
+}
+
+/// Writes all objects but those that are refused.
+async fn write_objects(ctx: &Context, plan: &Plan) -> Result<Refused, Error> {
     let mut refusals = Vec::new();
     for object in &plan.create {
         refusals.extend(refusal(create(ctx, object).await)?);
     }
+    let of_creation = !refusals.is_empty();
     for object in &plan.apply {
         refusals.extend(refusal(apply(ctx, object).await)?);
     }
@@ -76,7 +89,8 @@ async fn write_objects(ctx: &Context, plan: &Plan) -> Result<Option<Error>, Erro
             refusals.extend(refusal(delete(ctx, target).await)?);
         }
     }
-    Ok(refusals.into_iter().next())
+    refusals.sort_by_key(|error| !matches!(error, Error::Refused { .. }));
+    Ok(Refused { first: refusals.into_iter().next(), of_creation })
 }
 
 fn refusal(written: Result<(), Error>) -> Result<Option<Error>, Error> {
@@ -139,11 +153,14 @@ async fn apply(ctx: &Context, object: &DynamicObject) -> Result<(), Error> {
 async fn delete(ctx: &Context, target: &Target) -> Result<(), Error> {
     let params = DeleteParams {
         propagation_policy: Some(PropagationPolicy::Foreground),
-        preconditions: Some(Preconditions { uid: Some(target.uid.clone()), resource_version: None }),
+        preconditions: Some(Preconditions {
+            uid: Some(target.uid.clone()),
+            resource_version: target.version.clone(),
+        }),
         ..DeleteParams::default()
     };
     match call(api_of(ctx, &target.types, &target.namespace).delete(&target.name, &params)).await {
-        // Gone, or another object of the same name: the one that was meant is not there.
+        // Gone, changed since, or another object of the same name: what was meant is not there.
         Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
         result => result.map(drop).map_err(|source| write_failed(&target.types, &target.name, source)),
     }

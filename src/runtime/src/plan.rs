@@ -42,6 +42,8 @@ pub struct Target {
     pub name: String,
     /// Its UID, which every write is conditional on.
     pub uid: String,
+    /// The version at which it was judged, where a deletion is only right for that very state.
+    pub version: Option<String>,
 }
 
 impl Target {
@@ -52,7 +54,13 @@ impl Target {
             namespace: object.namespace().unwrap_or_default(),
             name: object.name_any(),
             uid: object.uid().unwrap_or_default(),
+            version: None,
         }
+    }
+
+    /// The object as long as it is as it was seen.
+    pub fn as_seen<K: Resource<DynamicType = ()>>(object: &K) -> Self {
+        Self { version: object.resource_version(), ..Self::of(object) }
     }
 }
 

@@ -57,7 +57,15 @@ fn expected<'a>(survivors: &'a [Pair], evidence: &'a [(&'a str, Option<u64>)]) -
 fn held(locked: Failure, locks: &[Lock]) -> Failure {
     let Some(lock) = locks.iter().max_by_key(|lock| lock.age) else { return locked };
     let (id, age) = (lock.id.get(..8).unwrap_or_default(), lock.age.as_secs());
-    let message = format!("the lock {id} was renewed {age} s ago and is not broken: {}", locked.message);
+    let found = if lock.is_dead() {
+        format!(
+            "the lock {id} died {age} s ago and may not be deleted with these keys: delete locks/{}",
+            lock.id
+        )
+    } else {
+        format!("the lock {id} was renewed {age} s ago and is not broken")
+    };
+    let message = format!("{found}: {}", locked.message);
     Failure { message, ..locked }
 }
 
@@ -75,6 +83,8 @@ mod tests {
         let told = |locks: &[Lock]| held(refused(), locks).message;
         let oldest = "the lock bbbbbbbb was renewed 90 s ago and is not broken: restic says so";
         assert_eq!(told(&[lock('a', 5), lock('b', 90)]), oldest);
+        let dead = told(&[lock('a', 5), lock('b', 9000)]);
+        assert!(dead.starts_with("the lock bbbbbbbb died 9000 s ago and may not be deleted"), "{dead}");
         assert_eq!(told(&[]), "restic says so", "it went meanwhile");
     }
 

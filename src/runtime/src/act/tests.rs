@@ -36,6 +36,7 @@ fn target() -> Target {
         namespace: "backup".into(),
         name: "etcd-1".into(),
         uid: "job-uid".into(),
+        version: None,
     }
 }
 
@@ -187,6 +188,7 @@ async fn what_the_api_server_refuses_silences_nothing_else(
         refuses(&format!("PATCH {JOB}"), code, word),
         answers("PATCH /api/v1/namespaces/backup/pods/etcd/status", 200, json!({ "metadata": {} })),
         answers("POST /apis/events.k8s.io/v1/namespaces/backup/events", 201, json!({ "metadata": {} })),
+        answers(&format!("PATCH {JOB}"), 200, json!({ "metadata": {} })),
     ]);
     let result = act(&ctx, &owner, plan).await;
     drop(ctx);
@@ -209,16 +211,32 @@ async fn what_the_api_server_refuses_silences_nothing_else(
 
 #[tokio::test]
 async fn a_refused_object_keeps_no_other_from_being_written_but_nothing_goes() {
-    let plan = Plan { create: vec![ours()], apply: vec![ours()], delete: vec![target()], ..Plan::default() };
+    let plan = Plan {
+        create: vec![ours()],
+        apply: vec![ours()],
+        delete: vec![target()],
+        patch: vec![MetadataPatch::annotation(target(), "a", "b")],
+        ..Plan::default()
+    };
     let (result, heard) = outcome(
         plan,
         vec![
             refuses(&format!("POST {JOBS}"), 403, "Forbidden"),
-            answers(&format!("PATCH {JOB}"), 200, job("ours", false)),
+            refuses(&format!("PATCH {JOB}"), 422, "Invalid"),
         ],
     )
     .await;
-    assert_eq!((reason(&result), heard.len()), (Some("ApiWriteFailed"), 2));
+    let told = (reason(&result), heard.len());
+    assert_eq!(told, (Some("InvalidSpec"), 2), "what a person must mend comes first, and no mark is set");
+}
+
+#[tokio::test]
+async fn what_is_only_to_go_as_it_was_seen_is_deleted_at_that_version() {
+    let seen = Target { version: Some("7".to_owned()), ..target() };
+    let plan = Plan { delete: vec![seen], ..Plan::default() };
+    let (result, heard) = outcome(plan, vec![refuses(&format!("DELETE {JOB}"), 409, "Conflict")]).await;
+    assert_eq!(reason(&result), None, "it went on: it stays");
+    assert_eq!(heard[0].1["preconditions"]["resourceVersion"], "7");
 }
 
 #[tokio::test]

@@ -110,7 +110,9 @@ fn follow(world: &World, job: &Job) -> Plan {
         }
         Run::Ended(Ended { at, outcome: Ok(made), .. }) => report(world, &State::Attached(made, at)),
         // Somebody took the pod and what it had found with it: that says nothing of the repository.
-        Run::Ended(Ended { at, is_mute: true, .. }) if look::is_attached(world) => {
+        Run::Ended(Ended { at, is_mute: true, outcome: Err(failure), .. })
+            if failure.reason == Reason::NoResult && look::is_attached(world) =>
+        {
             match run::left(at, look::PAUSE, world.now) {
                 Some(left) => Plan { again: Some(left), ..report(world, &State::Settled) },
                 None => remove(world, job),

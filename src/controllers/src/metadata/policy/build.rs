@@ -52,7 +52,7 @@ const FORGET_DEADLINE: i64 = 600;
 /// Seconds that a finished forget Job stays to be looked at.
 const FORGET_STAYS: i32 = 3600;
 /// Tells the CronJob controller that a person asked.
-const MANUAL: (&str, &str) = ("cronjob.kubernetes.io/instantiate", "manual");
+pub const MANUAL: (&str, &str) = ("cronjob.kubernetes.io/instantiate", "manual");
 
 /// The CronJob that makes the policy's backups.
 pub fn cronjob(
@@ -280,17 +280,34 @@ pub fn manual_job_name(policy: &MetadataBackupPolicy, tag: &str) -> String {
 }
 
 /// Name of the Job that takes the place of another one: the same one's always has the same.
-pub fn replacement_name(policy: &MetadataBackupPolicy, replaced: &Job) -> String {
+fn replacement_name(policy: &MetadataBackupPolicy, replaced: &Job) -> String {
     let what = format!("instead of {}", replaced.uid().unwrap_or_default());
     names::location_job(&policy.name_any(), Work::Backup, &what)
 }
 
-/// A Job besides those of the schedule: as the CronJob would make it.
+/// Whether a person asked for a Job.
+pub fn is_manual(job: &Job) -> bool {
+    job.annotations().get(MANUAL.0).is_some_and(|value| value == MANUAL.1)
+}
+
+/// The Job that a person asked for: as the CronJob would make it.
 pub fn manual_job(name: String, (built, stored): (&CronJob, &CronJob)) -> Job {
+    let mut job = extra_job(name, (built, stored));
+    job.annotations_mut().insert(MANUAL.0.to_owned(), MANUAL.1.to_owned());
+    job
+}
+
+/// The Job that takes the place of one that cannot begin.
+pub fn replacement(policy: &MetadataBackupPolicy, replaced: &Job, cronjobs: (&CronJob, &CronJob)) -> Job {
+    let name = replacement_name(policy, replaced);
+    if is_manual(replaced) { manual_job(name, cronjobs) } else { extra_job(name, cronjobs) }
+}
+
+/// A Job besides those of the schedule: as the CronJob that is built would make it, and of the one
+/// that is stored.
+fn extra_job(name: String, (built, stored): (&CronJob, &CronJob)) -> Job {
     let template = built.spec.as_ref().map(|spec| spec.job_template.clone()).unwrap_or_default();
-    let mut metadata = template.metadata.unwrap_or_default();
-    let annotations = metadata.annotations.get_or_insert_default();
-    annotations.insert(MANUAL.0.to_owned(), MANUAL.1.to_owned());
+    let metadata = template.metadata.unwrap_or_default();
     Job {
         metadata: ObjectMeta {
             name: Some(name),

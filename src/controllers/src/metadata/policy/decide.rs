@@ -172,10 +172,11 @@ fn instead(world: &World, history: &History, built: &CronJob) -> Instead {
     let is_outdated =
         |job: &Job| job.metadata.deletion_timestamp.is_none() && !build::is_up_to_date(built, job);
     let newest = history.stuck().map(|(job, _)| job).filter(|job| is_outdated(job));
-    let newest = newest.filter(|_| !world.policy.spec.suspend).zip(world.cronjob.as_ref());
-    let job = newest
-        .map(|(job, stored)| build::manual_job(build::replacement_name(&world.policy, job), (built, stored)));
-    Instead { job, of: history.hung().filter(|job| is_outdated(job)).map(Target::of).collect() }
+    // What a person asked for runs although the schedule is suspended, as it did before.
+    let newest = newest.filter(|job| !world.policy.spec.suspend || build::is_manual(job));
+    let newest = newest.zip(world.cronjob.as_ref());
+    let job = newest.map(|(job, stored)| build::replacement(&world.policy, job, (built, stored)));
+    Instead { job, of: history.hung().filter(|job| is_outdated(job)).map(Target::as_seen).collect() }
 }
 
 fn ready(world: &World, history: &History, location: &BackupLocation) -> Verdict {

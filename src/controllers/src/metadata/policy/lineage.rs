@@ -43,27 +43,33 @@ pub fn lineage(world: &World) -> Lineage {
         [newest, &newest_by_nodes.lineage].into_iter().find(|one| accepted.as_ref() != Some(one));
     let verdict = match unaccepted.filter(|_| !is_allowed) {
         None => Verdict::good(Reason::Accepted, format!("the newest backup is of lineage {newest}")),
-        Some(other) => Verdict::bad(Reason::LineageChanged, not_accepted(other, accepted.as_deref())),
+        Some(other) => Verdict::bad(Reason::LineageChanged, not_accepted(other, accepted.as_deref(), newest)),
     };
     Lineage { accepted, verdict }
 }
 
-fn not_accepted(newest: &str, accepted: Option<&str>) -> String {
-    let other = accepted.map_or_else(
+/// What to do about `other`, a lineage that is not the accepted one. Only the newest can be accepted.
+fn not_accepted(other: &str, accepted: Option<&str>, newest: &str) -> String {
+    let known = accepted.map_or_else(
         || "others are there and none is accepted".to_owned(),
-        |other| format!("accepted is {other}"),
+        |accepted| format!("accepted is {accepted}"),
     );
+    let found = if other == newest {
+        format!("the newest backup is of lineage {newest}, {known}")
+    } else {
+        format!(
+            "by a node's clock the newest backup is of lineage {other}, by the API server's of {newest}; {known}"
+        )
+    };
     let key = annotation::ACCEPT_LINEAGE;
-    format!(
-        "the newest backup is of lineage {newest}, {other}; to accept the new one, annotate the policy with {key}: {newest}"
-    )
+    format!("{found}; to go on with {newest}, annotate the policy with {key}: {newest}")
 }
 
 /// One known backup.
 struct Seen {
     /// When, by a node's clock.
     time: Timestamp,
-    /// When, by the API server's clock, its record was made or its Job ended.
+    /// When, by the API server's clock, its record was made or, before there is one, its Job began.
     made: Timestamp,
     lineage: String,
     /// Whether it is in the repository where the policy's backups go now.
@@ -85,6 +91,8 @@ fn seen(world: &World) -> Vec<Seen> {
     });
     let records = world.records.iter().filter_map(|record| {
         let status = record.status.as_ref()?;
+        // Another cluster's policy of the same name has histories of its own.
+        status.cluster_uid.as_ref().filter(|uid| **uid == world.settings.cluster_uid)?;
         let time = status.time.as_ref()?.0;
         Some(Seen {
             time,

@@ -83,7 +83,8 @@ pub fn decide(world: &World, location: &BackupLocation) -> Retained {
     match made {
         None => Retained {
             create: Some(build::forget_job(&world.policy, location, &list, (&world.settings, &world.nodes))),
-            ..Retained::saying(going(world, list.go.len()))
+            // Nothing is being removed before there is a Job.
+            ..Retained::untouched(world)
         },
         Some((job, Run::Ended(ended))) => after(world, job, (ended, list.go.len())),
         Some((_, run)) => under_way(world, &run),

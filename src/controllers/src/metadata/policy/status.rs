@@ -112,7 +112,7 @@ fn after(
     };
     match &ended.outcome {
         Ok(made) => succeeded(common, made, record_of(world, job, made)),
-        Err(failure) => failed(common, &explained(world, failure)),
+        Err(failure) => failed(common, &explained(world, failure, ended.is_mute)),
     }
 }
 
@@ -190,7 +190,7 @@ fn fresh(world: &World, history: &History) -> Verdict {
         Some(Ended { started, outcome: Ok(_), .. }) => {
             Verdict::good(Reason::Fresh, format!("the newest backup began at {started}"))
         }
-        Some(Ended { outcome: Err(failure), .. }) => said(&explained(world, failure)),
+        Some(Ended { outcome: Err(failure), is_mute, .. }) => said(&explained(world, failure, *is_mute)),
         None => Verdict::stored(world.conditions(), FRESH),
     }
 }
@@ -203,13 +203,17 @@ fn said(failure: &Failure) -> Verdict {
 ///
 /// One that never began ends at its deadline, and its pod, which alone knew why, is
 /// gone by then. An agent that began has a deadline of its own and tells it.
-fn explained(world: &World, failure: &Failure) -> Failure {
+fn explained(world: &World, failure: &Failure, is_mute: bool) -> Failure {
     let stored = Verdict::stored(world.conditions(), FRESH);
     let hung = matches!(
         stored.reason,
-        Reason::Unschedulable | Reason::ImagePull | Reason::MountFailed | Reason::HostPathMissing
+        Reason::Unschedulable
+            | Reason::ImagePull
+            | Reason::ImageBroken
+            | Reason::MountFailed
+            | Reason::HostPathMissing
     );
-    if failure.reason == Reason::DeadlineExceeded && stored.holds == Some(false) && hung {
+    if failure.reason == Reason::DeadlineExceeded && is_mute && stored.holds == Some(false) && hung {
         return Failure::new(stored.reason, stored.message);
     }
     failure.clone()
@@ -270,7 +274,9 @@ fn ended_event(world: &World, ended: &Ended<Made>) -> Event {
             word: word(ended),
             message: format!("backup completed, {}", called(made)),
         },
-        Err(failure) => warning("BackupFailed", Work::Backup, &said(&explained(world, failure))),
+        Err(failure) => {
+            warning("BackupFailed", Work::Backup, &said(&explained(world, failure, ended.is_mute)))
+        }
     }
 }
 

@@ -23,6 +23,7 @@ use super::{
     observe::{JobWorld, World},
 };
 use crate::{
+    agent_pod::CONTAINER,
     marks,
     ownership::{controls, is_run_of},
     run::{self, Ended, Run},
@@ -115,7 +116,8 @@ where
 /// A variable that the operator gave to the Job when it made it.
 fn variable<'a>(job: &'a Job, name: &str) -> Option<&'a str> {
     let pod = job.spec.as_ref()?.template.spec.as_ref()?;
-    let variables = pod.containers.first()?.env.as_ref()?;
+    let agent = pod.containers.iter().find(|container| container.name == CONTAINER)?;
+    let variables = agent.env.as_ref()?;
     variables.iter().find(|variable| variable.name == name)?.value.as_deref()
 }
 

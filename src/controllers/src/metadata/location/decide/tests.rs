@@ -275,6 +275,11 @@ fn a_look_whose_pod_somebody_took(#[case] ended: &str, #[case] removed: usize) {
     let status = status_in(&plan, &world);
     assert_eq!((status.init_status.as_deref(), plan.delete.len()), (Some("Completed"), removed));
     assert!(plan.events.is_empty() && plan.again.is_some());
+    let job = world.job.as_mut().and_then(|job| job.status.as_mut()).expect("a status");
+    job.conditions.as_mut().expect("conditions")[0].reason = Some("DeadlineExceeded".to_owned());
+    let status = status_in(&decide(&world), &world);
+    let ready = find(&status.conditions, READY).expect("it is always there");
+    assert_eq!(ready.reason, "DeadlineExceeded", "nobody took the pod of one that ran out of time");
 }
 
 /// Flux fails a rollout on a `Stalled` of the new generation.

@@ -300,6 +300,9 @@ fn containers(world: &mut World) -> &mut Vec<k8s_openapi::api::core::v1::Contain
 #[case::one_that_hung_goes_on(went_on(), "False/HostPathMissing", "Initializing")]
 #[case::one_that_hung_was_removed(hung(), "False/HostPathMissing", "Failed")]
 #[case::one_that_hung_goes_on_and_succeeds(hung().succeeded("12:01"), "True/Fresh", "Completed")]
+#[case::one_that_hung_goes_on_until_its_agents_deadline(
+    hung().run("12:01", "Failed", &failure("backup", Reason::DeadlineExceeded)), "False/DeadlineExceeded", "Failed"
+)]
 #[case::newest_job_was_tidied_away(without_its_newest_job(), "False/EtcdUnreachable", "Failed")]
 #[case::run_that_hung_ran_out_of_time(hung().out_of_time("12:01"), "False/HostPathMissing", "Failed")]
 #[case::run_that_did_not_hang_ran_out_of_time(running().out_of_time("11:59"), "False/DeadlineExceeded", "Failed")]
@@ -475,6 +478,13 @@ fn an_incomplete_backup_says_what_it_lacks() {
 #[case::hidden_by_a_clock_that_is_ahead_until_a_person_accepts_it(
     hidden().annotated(annotation::ACCEPT_LINEAGE, &"c".repeat(16)), "True/Accepted", 'c'
 )]
+#[case::one_that_only_a_nodes_clock_calls_newest(clock_ahead(), "False/LineageChanged", 'b')]
+#[case::one_that_only_a_nodes_clock_calls_newest_until_a_person_says_which(
+    clock_ahead().annotated(annotation::ACCEPT_LINEAGE, &"b".repeat(16)), "True/Accepted", 'b'
+)]
+#[case::that_of_another_cluster_is_none(
+    accepted().records([record('1', 1), of_another_cluster(of('c', record('2', 2)))]), "True/Accepted", 'b'
+)]
 #[case::first_of_another_repository(moved([of('c', record('2', 2))]), "True/Accepted", 'c')]
 #[case::another_of_another_repository(
     moved([of('c', record('2', 2)), of('d', record('3', 3))]), "False/LineageChanged", 'b'
@@ -490,6 +500,11 @@ fn lineage(#[case] world: World, #[case] accepted: &str, #[case] known: char) {
 /// Where the newest backup is of another history, but by a node's clock it is not the newest.
 fn hidden() -> World {
     accepted().records([ahead(record('1', 1)), of('c', record('2', 2))])
+}
+
+/// Where one backup of another history came from a node whose clock is ahead, before the newest.
+fn clock_ahead() -> World {
+    accepted().records([of('c', ahead(record('1', 1))), record('2', 2)])
 }
 
 /// Where the policy's backups went to another repository before.
@@ -684,6 +699,7 @@ fn corrected(world: World) -> World {
 #[case::none_for_one_that_runs(corrected(running().backing_up()), 0, &[])]
 #[case::none_for_one_that_is_about_to_begin(corrected(running().hanging("ContainerCreating")), 0, &[])]
 #[case::none_while_nothing_shall_start(suspended(corrected(running().on_a_missing_folder())), 0, &["run-x-uid"])]
+#[case::one_for_one_that_a_person_asked_for(asked_for(suspended(corrected(running().on_a_missing_folder()))), 1, &["run-x-uid"])]
 #[case::none_for_one_that_goes_already(leaving(corrected(running().on_a_missing_folder())), 0, &[])]
 #[case::one_for_one_of_an_unknown_spec(unmarked(running().on_a_missing_folder()), 1, &["run-x-uid"])]
 #[case::none_beside_one_that_was_made_before(replaced(), 0, &["run-x-uid"])]
@@ -691,6 +707,11 @@ fn runs_that_take_the_place_of_another(#[case] world: World, #[case] made: usize
     let plan = decide(&world);
     let targets: Vec<&str> = plan.delete.iter().map(|target| target.uid.as_str()).collect();
     assert_eq!((plan.create.len(), targets.as_slice()), (made, gone));
+}
+
+fn asked_for(mut world: World) -> World {
+    world.backups[0].annotations_mut().insert(build::MANUAL.0.to_owned(), build::MANUAL.1.to_owned());
+    world
 }
 
 fn leaving(mut world: World) -> World {
