@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -27,7 +27,6 @@ const FOLDERS: &[&str] = &[
     "configuration/cni",
     "kubernetes/manifests",
     "s3-credentials",
-    "etcd",
     "containerd",
     "kubelet",
     "pod-logs",
@@ -40,8 +39,10 @@ pub fn write(cluster: &Cluster) -> Result<()> {
     for folder in FOLDERS {
         fs::create_dir_all(cluster.folder.join(folder))?;
     }
-    // etcd complains about a data folder that others may read.
-    fs::set_permissions(cluster.folder.join("etcd"), fs::Permissions::from_mode(0o700))?;
+    for (member, _) in cluster.members() {
+        // etcd complains about a data folder that others may read.
+        fs::DirBuilder::new().mode(0o700).create(cluster.folder.join(member))?;
+    }
     for (file, template) in FILES {
         write_file(&cluster.folder.join(file), &fill_in(template, cluster))?;
     }
@@ -65,7 +66,13 @@ pub fn secret_key_file(cluster: &Cluster) -> PathBuf {
 
 /// Replaces the names in double braces.
 pub fn fill_in(template: &str, cluster: &Cluster) -> String {
+    let members = cluster.members();
+    let joined =
+        |line: &dyn Fn(&(&str, String)) -> String| members.iter().map(line).collect::<Vec<_>>().join(",");
     let values = [
+        ("{{etcd_peers}}", joined(&|(name, ip)| format!("{name}=https://{ip}:2380"))),
+        ("{{etcd_clients}}", joined(&|(_, ip)| format!("https://{ip}:2379"))),
+        ("{{member_sans}}", joined(&|(_, ip)| format!("IP:{ip}"))),
         ("{{node}}", NODE.to_owned()),
         ("{{node_ip}}", cluster.network.node_ip()),
         ("{{service_range}}", SERVICE_RANGE.to_owned()),
@@ -92,24 +99,26 @@ fn write_secret(path: &Path, length: usize) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
-    fn example(folder: &Path) -> Cluster {
+    pub fn example(folder: &Path, etcd_members: usize) -> Cluster {
         Cluster {
             name: "x".into(),
             folder: folder.into(),
             network: super::super::network::tests::example(),
             programs: Vec::new(),
             pause_image: "/i".into(),
-            has_taint: false,
+            options: super::super::Options { etcd_members, ..Default::default() },
         }
     }
 
     #[test]
     fn no_template_keeps_a_brace() {
         let folder = tempfile::tempdir().unwrap();
-        let cluster = example(folder.path());
+        let cluster = example(folder.path(), 1);
         write(&cluster).unwrap();
         for file in FILES.iter().map(|(file, _)| *file).chain(["kubernetes/admin.conf"]) {
             let text = fs::read_to_string(folder.path().join(file)).unwrap();
@@ -120,7 +129,7 @@ mod tests {
     #[test]
     fn secrets_are_for_root_alone_and_never_the_same() {
         let folder = tempfile::tempdir().unwrap();
-        let cluster = example(folder.path());
+        let cluster = example(folder.path(), 1);
         write(&cluster).unwrap();
         let secret = secret_key_file(&cluster);
         assert_eq!(fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);

@@ -31,7 +31,9 @@ pub fn variables(cluster: &Cluster) -> Result<Vec<(&'static str, String)>> {
     let process = processes::node_process(&cluster.folder)?;
     let process =
         process.with_context(|| format!("cluster {:?} has crashed: start it again", cluster.name))?;
-    Ok(vec![
+    let endpoints: Vec<_> =
+        cluster.members().into_iter().map(|(_, ip)| format!("https://{ip}:2379")).collect();
+    let mut variables = vec![
         ("KUBECONFIG", cluster.kubeconfig().display().to_string()),
         ("PATH", cluster.path()?),
         // Quicker than `cargo xtask`, which may wait for another cargo's lock.
@@ -39,21 +41,33 @@ pub fn variables(cluster: &Cluster) -> Result<Vec<(&'static str, String)>> {
         ("KUBEDR_CLUSTER", cluster.name.clone()),
         ("KUBEDR_CLUSTER_FOLDER", cluster.folder.display().to_string()),
         ("KUBEDR_LOGS", path("log")),
-        ("KUBEDR_POD_LOGS", path("pod-logs")),
         ("KUBEDR_CERTIFICATES", path("kubernetes/pki")),
-        ("KUBEDR_NODE", NODE.to_owned()),
         ("KUBEDR_NODE_IP", network.node_ip()),
         ("KUBEDR_NODE_PID", process.to_string()),
         ("KUBEDR_MACHINE_IP", network.machine_ip()),
         ("KUBEDR_ETCD_ENDPOINT", format!("https://{}:2379", network.node_ip())),
+        ("KUBEDR_ETCD_ENDPOINTS", endpoints.join(",")),
+    ];
+    if !cluster.options.control_plane {
+        variables.extend(of_node(cluster));
+    }
+    Ok(variables)
+}
+
+/// What only a cluster with a node has.
+fn of_node(cluster: &Cluster) -> Vec<(&'static str, String)> {
+    let network = cluster.network;
+    vec![
+        ("KUBEDR_NODE", NODE.to_owned()),
+        ("KUBEDR_POD_LOGS", cluster.folder.join("pod-logs").display().to_string()),
         ("KUBEDR_S3_ENDPOINT", format!("http://{}:{S3_PORT}", network.node_ip())),
         ("KUBEDR_S3_REGION", "us-east-1".to_owned()),
-        ("KUBEDR_S3_FOLDER", path("s3")),
+        ("KUBEDR_S3_FOLDER", cluster.folder.join("s3").display().to_string()),
         ("KUBEDR_S3_ACCESS_KEY_FILE", configuration::access_key_file(cluster).display().to_string()),
         ("KUBEDR_S3_SECRET_KEY_FILE", configuration::secret_key_file(cluster).display().to_string()),
         ("KUBEDR_OPERATOR_IMAGE", image::operator_name()),
         ("KUBEDR_AGENT_IMAGE", image::agent_name()),
-    ])
+    ]
 }
 
 /// Prints the facts.

@@ -62,7 +62,9 @@ enum Command {
     /// What is left of one that crashed is removed first.
     #[command(after_help = "Examples:
   cargo xtask cluster up
-  cargo xtask cluster up --name tainted --taint")]
+  cargo xtask cluster up --name tainted --taint
+  cargo xtask cluster up --name three --etcd-members 3
+  cargo xtask cluster up --name api --control-plane")]
     Up(Options),
     /// Stops the cluster and removes everything that it left on this machine.
     #[command(after_help = "Example:
@@ -143,7 +145,7 @@ pub struct Cluster {
     /// Folders with the test programs, as they belong on a PATH.
     programs: Vec<PathBuf>,
     pause_image: PathBuf,
-    has_taint: bool,
+    options: Options,
 }
 
 impl Cluster {
@@ -167,6 +169,12 @@ impl Cluster {
     /// The file for kubectl and the tests.
     pub fn kubeconfig(&self) -> PathBuf {
         self.folder.join("kubernetes/admin.conf")
+    }
+
+    /// Name and address of each member of etcd.
+    fn members(&self) -> Vec<(&'static str, String)> {
+        let names = programs::ETCD_MEMBERS.iter().take(self.options.etcd_members).enumerate();
+        names.map(|(index, name)| (*name, self.network.member_ip(index))).collect()
     }
 
     /// A command that runs in the cluster's namespaces, as root on the node.
@@ -238,7 +246,7 @@ mod tests {
             network,
             programs: vec!["/p".into()],
             pause_image: "/i".into(),
-            has_taint: true,
+            options: Options { taint: true, ..Options::default() },
         };
         cluster.write().unwrap();
         assert_eq!(format!("{:?}", Cluster::read(folder.path()).unwrap()), format!("{cluster:?}"));

@@ -21,7 +21,6 @@ const OVERLAID: &[&str] = &["/etc", "/var/lib", "/var/log"];
 const BOUND: &[(&str, &str)] = &[
     ("kubernetes", "/etc/kubernetes"),
     ("kubernetes/pki", "/var/lib/minikube/certs"),
-    ("etcd", "/var/lib/etcd"),
     ("containerd", "/var/lib/containerd"),
     ("kubelet", "/var/lib/kubelet"),
     ("pod-logs", "/var/log/pods"),
@@ -52,6 +51,9 @@ pub fn arrange(cluster: &Cluster) -> Result<()> {
     fs::create_dir_all("/run/lock")?;
     OVERLAID.iter().try_for_each(|folder| overlay(folder))?;
     BOUND.iter().try_for_each(|(from, to)| bind(&cluster.folder.join(from), Path::new(to)))?;
+    for (member, _) in cluster.members() {
+        bind(&cluster.folder.join(member), &Path::new("/var/lib").join(member))?;
+    }
     KERNEL_SETTINGS.iter().try_for_each(|(name, value)| pin_kernel_setting(name, value))?;
     // Volumes with mount propagation need shared mounts, as on any node; the group ends at this namespace.
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_SHARED | MsFlags::MS_REC, None::<&str>)

@@ -40,6 +40,11 @@ impl Network {
         format!("10.88.{}.2", self.number)
     }
 
+    /// The address of a member of etcd: of the first it is the node's.
+    pub fn member_ip(self, index: usize) -> String {
+        format!("10.88.{}.{}", self.number, 2 + index)
+    }
+
     /// This machine's address as the node sees it.
     pub fn machine_ip(self) -> String {
         format!("10.88.{}.1", self.number)
@@ -59,13 +64,15 @@ impl Network {
         ip(&["link", "set", &link, "up"])
     }
 
-    /// Gives the node its address, from inside its network namespace.
+    /// Gives the node its address and one for each further member of etcd, from inside its network namespace.
     ///
     /// There is no way out but to this machine: a test must not reach other hosts, and what it tries fails at once.
     /// Services need a route all the same, because the kernel looks for one before kube-proxy's rules apply.
-    pub fn configure_node(self) -> Result<()> {
+    pub fn configure_node(self, members: usize) -> Result<()> {
         ip(&["link", "set", "lo", "up"])?;
-        ip(&["addr", "add", &format!("{}/24", self.node_ip()), "dev", NODE_LINK])?;
+        for member in 0..members {
+            ip(&["addr", "add", &format!("{}/24", self.member_ip(member)), "dev", NODE_LINK])?;
+        }
         ip(&["link", "set", NODE_LINK, "up"])?;
         ip(&["route", "add", SERVICE_RANGE, "via", &self.machine_ip()])
     }

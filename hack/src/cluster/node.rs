@@ -94,10 +94,23 @@ struct Node {
 impl Node {
     fn start(&mut self, starter: &Receiver<()>) -> Result<()> {
         self.make_room(starter)?;
+        self.launch(&programs::ETCD_MEMBERS[..self.cluster.options.etcd_members])?;
+        self.launch(programs::CONTROL_PLANE)?;
+        if self.cluster.options.control_plane {
+            return self.wait_for_api_server();
+        }
         self.launch(programs::WITHOUT_API_SERVER)?;
         self.load_pause_image()?;
+        self.wait_for_api_server()?;
+        self.start_node()
+    }
+
+    fn wait_for_api_server(&mut self) -> Result<()> {
         self.step = "kube-apiserver";
-        self.wait("the API server answers", || kubectl(&["get", "--raw", "/readyz"]).is_ok())?;
+        self.wait("the API server answers", || kubectl(&["get", "--raw", "/readyz"]).is_ok())
+    }
+
+    fn start_node(&mut self) -> Result<()> {
         self.launch(programs::WITH_API_SERVER)?;
         self.step = "kubelet";
         self.wait("the node is registered", || kubectl(&["get", "node", NODE]).is_ok())?;
@@ -114,7 +127,7 @@ impl Node {
         mounts::arrange(&self.cluster)?;
         say(&Said::NeedsLink);
         starter.recv_timeout(DEADLINE).context("no link to this machine")?;
-        self.cluster.network.configure_node()?;
+        self.cluster.network.configure_node(self.cluster.options.etcd_members)?;
         set("kernel/hostname", NODE)?;
         set("net/ipv4/ip_forward", "1")?;
         // A closed port must refuse every time: a name server that is silent now and then costs a pod 5 s.
@@ -143,15 +156,12 @@ impl Node {
 
     fn mark(&self) -> Result<()> {
         // The kubelet may not give itself this label.
-        kubectl(&["label", "--overwrite", "node", NODE, "node-role.kubernetes.io/control-plane="])?;
-        if self.cluster.has_taint {
-            kubectl(&[
-                "taint",
-                "--overwrite",
-                "node",
-                NODE,
-                "node-role.kubernetes.io/control-plane=:NoSchedule",
-            ])?;
+        let labels = self.cluster.options.labels.iter().map(String::as_str);
+        let own = ["label", "--overwrite", "node", NODE, "node-role.kubernetes.io/control-plane="];
+        kubectl(&own.into_iter().chain(labels).collect::<Vec<_>>())?;
+        if self.cluster.options.taint {
+            const TAINT: &str = "node-role.kubernetes.io/control-plane=:NoSchedule";
+            kubectl(&["taint", "--overwrite", "node", NODE, TAINT])?;
         }
         Ok(())
     }

@@ -20,9 +20,15 @@ const FLAGS: &[(&str, &str)] = &[
     ("versitygw", include_str!("templates/versitygw.flags")),
 ];
 
-/// What can run before the API server answers; etcd first, because everything waits for it.
+/// The members of etcd, by the names of their logs and folders; most clusters have one.
+pub const ETCD_MEMBERS: [&str; 3] = ["etcd", "etcd-2", "etcd-3"];
+
+/// What needs nothing but etcd.
+pub const CONTROL_PLANE: &[&str] = &["kube-apiserver"];
+
+/// What else can run before the API server answers.
 pub const WITHOUT_API_SERVER: &[&str] =
-    &["etcd", "kube-apiserver", "containerd", "versitygw", "kube-controller-manager", "kube-scheduler"];
+    &["containerd", "versitygw", "kube-controller-manager", "kube-scheduler"];
 
 /// What would only fail and wait before the API server answers.
 pub const WITH_API_SERVER: &[&str] = &["kubelet", "kube-proxy"];
@@ -40,7 +46,7 @@ pub struct Running {
 pub fn start(cluster: &Cluster, name: &'static str) -> Result<Running> {
     let log =
         File::create(log_file(cluster, name)).with_context(|| format!("cannot make the log of {name}"))?;
-    let mut command = Command::new(name);
+    let mut command = Command::new(binary(name));
     command.args(flags(cluster, name)).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     if name == "versitygw" {
         // By environment: arguments can be read by everyone on this machine.
@@ -56,22 +62,58 @@ pub fn log_file(cluster: &Cluster, name: &str) -> PathBuf {
     cluster.folder.join(format!("log/{name}.log"))
 }
 
+fn binary(name: &str) -> &str {
+    if ETCD_MEMBERS.contains(&name) { ETCD_MEMBERS[0] } else { name }
+}
+
 fn flags(cluster: &Cluster, name: &str) -> Vec<String> {
-    let template = FLAGS.iter().find(|(program, _)| *program == name).map_or("", |(_, template)| template);
+    let template = FLAGS.iter().find(|(program, _)| *program == binary(name));
+    let template = template.map_or("", |(_, template)| template);
     // A flag and its value are two words; a folder may contain spaces, so names are filled in last.
-    template.split_whitespace().map(|word| configuration::fill_in(word, cluster)).collect()
+    let words = template.split_whitespace().map(|word| configuration::fill_in(word, cluster));
+    match ETCD_MEMBERS.iter().position(|member| *member == name) {
+        Some(index) => words.map(|word| of_member(&word, cluster, index)).collect(),
+        None => words.collect(),
+    }
+}
+
+/// Replaces what differs between the members of etcd. Only the first is reached at the loopback address.
+fn of_member(word: &str, cluster: &Cluster, index: usize) -> String {
+    let ip = cluster.network.member_ip(index);
+    let loopback = if index == 0 { "https://127.0.0.1:2379," } else { "" };
+    word.replace("{{member}}", ETCD_MEMBERS[index])
+        .replace("{{member_ip}}", &ip)
+        .replace("{{member_urls}}", &format!("{loopback}https://{ip}:2379"))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
     fn every_program_has_flags_and_is_started_once() {
-        let mut started: Vec<_> = WITHOUT_API_SERVER.iter().chain(WITH_API_SERVER).collect();
+        let lists = [&ETCD_MEMBERS[..1], CONTROL_PLANE, WITHOUT_API_SERVER, WITH_API_SERVER];
+        let mut started: Vec<_> = lists.concat();
         started.sort_unstable();
-        let mut known: Vec<_> = FLAGS.iter().map(|(name, _)| name).collect();
+        let mut known: Vec<_> = FLAGS.iter().map(|(name, _)| *name).collect();
         known.sort_unstable();
         assert_eq!(started, known);
+    }
+
+    #[test]
+    fn members_of_etcd_know_each_other_and_share_nothing() {
+        let cluster = configuration::tests::example(Path::new("/c"), 3);
+        let of = |index: usize| flags(&cluster, ETCD_MEMBERS[index]).join(" ");
+        let all = "--initial-cluster etcd=https://10.88.7.2:2380,etcd-2=https://10.88.7.3:2380,etcd-3=https://10.88.7.4:2380";
+        for index in 0..3 {
+            assert!(of(index).contains(all), "{}", of(index));
+            assert!(!of(index).contains("{{"));
+        }
+        assert!(of(0).contains(
+            "--data-dir /var/lib/etcd --listen-client-urls https://127.0.0.1:2379,https://10.88.7.2:2379"
+        ));
+        assert!(of(2).contains("--data-dir /var/lib/etcd-3 --listen-client-urls https://10.88.7.4:2379 "));
     }
 }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
+use serde::{Deserialize, Serialize};
 
 use super::network::Network;
 use super::node::{KEEP, LINKED, Said};
@@ -31,11 +32,33 @@ const SILENCE: Duration = Duration::from_secs(90);
 const LOG_LINES: usize = 25;
 
 /// How a cluster is to be started.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
 pub struct Options {
     /// Keep ordinary pods off the node, as kubeadm does with control-plane nodes.
     #[arg(long)]
     pub taint: bool,
+    /// A further label of the node, for example `example.org/etcd=`; may be given several times.
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub labels: Vec<String>,
+    /// How many members etcd has: 1 or 3, all on the one node, each at an address of its own.
+    #[arg(long, default_value_t = 1, value_parser = members)]
+    pub etcd_members: usize,
+    /// Only etcd and the API server: for tests of the API, which run no pod.
+    #[arg(long, conflicts_with_all = ["taint", "labels"])]
+    pub control_plane: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { taint: false, labels: Vec::new(), etcd_members: 1, control_plane: false }
+    }
+}
+
+fn members(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|members| [1, 3].contains(members))
+        .ok_or_else(|| "1 or 3 are possible".to_owned())
 }
 
 /// Starts a cluster, unless it runs and is healthy.
@@ -48,14 +71,14 @@ pub fn up(name: &str, options: &Options) -> Result<Cluster> {
     let programs = OF_A_CLUSTER.iter().map(|set| set.ensure()).collect::<Result<Vec<_>>>()?;
     let pause_image = image::pause()?;
     let _lock = lock()?;
-    if let Some(cluster) = healthy(&folder) {
+    if let Some(cluster) = healthy(&folder, options) {
         eprintln!("cluster {name:?} is running and healthy: cargo xtask cluster env --name {name}");
         return Ok(cluster);
     }
     down::remove(name)?;
     let network = Network::choose(others(&folder)?.into_iter())?;
     let cluster =
-        Cluster { name: name.into(), folder, network, programs, pause_image, has_taint: options.taint };
+        Cluster { name: name.into(), folder, network, programs, pause_image, options: options.clone() };
     if let Err(error) = prepare(&cluster).and_then(|()| start(&cluster)) {
         show_log(&cluster, NODE);
         down::remove(name).context("cannot clean up after a failure")?;
@@ -64,24 +87,18 @@ pub fn up(name: &str, options: &Options) -> Result<Cluster> {
     Ok(cluster)
 }
 
-/// The cluster in a folder, if it runs and its node is ready.
-fn healthy(folder: &Path) -> Option<Cluster> {
-    let cluster = Cluster::read(folder).ok()?;
+/// The cluster in a folder, if it runs as it is asked for and is ready.
+fn healthy(folder: &Path, options: &Options) -> Option<Cluster> {
+    let cluster = Cluster::read(folder).ok().filter(|cluster| cluster.options == *options)?;
     processes::node_process(folder).ok()??;
     let mut kubectl = Command::new("kubectl");
     kubectl.env("PATH", cluster.path().ok()?).arg("--kubeconfig").arg(cluster.kubeconfig());
-    kubectl.args([
-        "--request-timeout",
-        "5s",
-        "wait",
-        "--for",
-        "condition=Ready",
-        "--timeout",
-        "5s",
-        "node",
-        NODE,
-    ]);
-    command::run(&mut kubectl).ok()?;
+    kubectl.args(["--request-timeout", "5s"]);
+    if options.control_plane {
+        command::run(kubectl.args(["get", "--raw", "/readyz"])).ok()?;
+        return Some(cluster);
+    }
+    command::run(kubectl.args(["wait", "--for", "condition=Ready", "--timeout", "5s", "node", NODE])).ok()?;
     environment::answers_s3(&cluster).then_some(cluster)
 }
 

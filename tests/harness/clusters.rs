@@ -1,0 +1,175 @@
+//! Several clusters on one machine, started and ended at any moment.
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use kubedr_tests::{Program, until};
+use serde_json::{Value, json};
+
+/// How long a pod must stay alive beside another cluster's: longer than any kubelet's housekeeping.
+const ALIVE: Duration = Duration::from_mins(1);
+
+/// A cluster of this test's own.
+struct Own {
+    name: &'static str,
+}
+
+fn xtask() -> Result<Program> {
+    let path = std::env::var("KUBEDR_XTASK").context("KUBEDR_XTASK is not set: run `cargo xtask test`")?;
+    Ok(Program::new(path))
+}
+
+impl Own {
+    async fn up(name: &'static str, options: &[&str]) -> Result<Self> {
+        xtask()?.args(["cluster", "up", "--name", name]).args(options).succeed().await?;
+        Ok(Self { name })
+    }
+
+    async fn down(&self) -> Result<()> {
+        xtask()?.args(["cluster", "down", "--name", self.name]).succeed().await.map(drop)
+    }
+
+    async fn facts(&self) -> Result<Value> {
+        let facts = ["cluster", "env", "--output", "json", "--name", self.name];
+        let text = xtask()?.args(facts).succeed().await?;
+        serde_json::from_str(&text).context("the facts are no JSON")
+    }
+
+    async fn kubectl(&self) -> Result<Program> {
+        let facts = self.facts().await?;
+        let kubeconfig = facts["KUBECONFIG"].as_str().context("no kubeconfig")?;
+        Ok(Program::new("kubectl").env("KUBECONFIG", kubeconfig))
+    }
+
+    /// Starts a pod that does nothing, and returns the one container that it runs in.
+    async fn start_pod(&self) -> Result<String> {
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "idle", "namespace": "default" },
+            "spec": { "containers": [
+                { "name": "idle", "image": "kubedr.test/pause:1", "imagePullPolicy": "Never" },
+            ] },
+        });
+        self.kubectl().await?.args(["apply", "-f", "-"]).input(pod.to_string()).succeed().await?;
+        until("the pod to run", async || {
+            let pod = self.container().await?;
+            Ok(if pod.starts_with("true 0 ") { Ok(pod) } else { Err(pod) })
+        })
+        .await
+    }
+
+    /// Whether the pod's container is ready, how often it was restarted, and its id.
+    async fn container(&self) -> Result<String> {
+        const STATUS: &str = "jsonpath={.status.containerStatuses[0].ready} \
+                              {.status.containerStatuses[0].restartCount} \
+                              {.status.containerStatuses[0].containerID}";
+        self.kubectl().await?.args(["get", "pod", "idle", "-o", STATUS]).succeed().await
+    }
+}
+
+#[tokio::test]
+async fn two_clusters_keep_their_pods_beside_each_other() -> Result<()> {
+    let (one, two) =
+        (Own::up("beside-1", &[]).await?, Own::up("beside-2", &["--label", "example.org/second="]).await);
+    let result = match &two {
+        Ok(two) => stay_alive([&one, two]).await,
+        Err(_) => Ok(()),
+    };
+    one.down().await?;
+    two?.down().await?;
+    result
+}
+
+async fn stay_alive(clusters: [&Own; 2]) -> Result<()> {
+    let before = (clusters[0].start_pod().await?, clusters[1].start_pod().await?);
+    let begin = Instant::now();
+    until("a minute to pass", async || {
+        let passed = begin.elapsed();
+        Ok(if passed >= ALIVE { Ok(()) } else { Err(passed) })
+    })
+    .await?;
+    let after = (clusters[0].container().await?, clusters[1].container().await?);
+    ensure!(before == after, "a pod was ended or restarted: {before:?}, then {after:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn three_members_of_etcd_serve_one_cluster() -> Result<()> {
+    let cluster = Own::up("members", &["--control-plane", "--etcd-members", "3"]).await?;
+    let result = members(&cluster).await;
+    cluster.down().await?;
+    assert_eq!(result?, 3);
+    Ok(())
+}
+
+async fn members(cluster: &Own) -> Result<usize> {
+    let facts = cluster.facts().await?;
+    let fact = |name: &str| facts[name].as_str().with_context(|| format!("no {name}"));
+    let certificates = PathBuf::from(fact("KUBEDR_CERTIFICATES")?);
+    let etcdctl = Program::new("etcdctl")
+        .env("ETCDCTL_CACERT", certificates.join("etcd/ca.crt"))
+        .env("ETCDCTL_CERT", certificates.join("etcd/server.crt"))
+        .env("ETCDCTL_KEY", certificates.join("etcd/server.key"));
+    let health = ["endpoint", "health", "--endpoints", fact("KUBEDR_ETCD_ENDPOINTS")?];
+    let healthy = etcdctl.args(health).output().await?;
+    let count = |text: &str| text.lines().filter(|line| line.contains(" is healthy")).count();
+    Ok(count(&healthy.stdout) + count(&healthy.stderr))
+}
+
+/// `up` is cut off at ten moments, by Ctrl-C and by what nobody can catch. What it leaves is removed by `down` and by
+/// the next `up` in turn.
+#[tokio::test]
+async fn whatever_moment_a_start_is_cut_off_at_nothing_stays() -> Result<()> {
+    const NAME: &str = "cut-off";
+    let folder = clusters_folder()?.join(NAME);
+    let last = Own { name: NAME };
+    last.down().await?;
+    for moment in 0..10_u32 {
+        let signal = if moment % 2 == 0 { "KILL" } else { "INT" };
+        cut_off(NAME, Duration::from_millis(450) * moment, signal).await?;
+        if moment % 3 == 0 {
+            last.down().await?;
+            ensure!(left(NAME, &folder)?.is_empty(), "moment {moment}: {:?}", left(NAME, &folder)?);
+        }
+    }
+    Own::up(NAME, &[]).await?.start_pod().await?;
+    last.down().await?;
+    assert_eq!(left(NAME, &folder)?, Vec::<String>::new());
+    Ok(())
+}
+
+/// The folder with the clusters' state.
+fn clusters_folder() -> Result<PathBuf> {
+    let folder = std::env::var("KUBEDR_CLUSTER_FOLDER").context("KUBEDR_CLUSTER_FOLDER is not set")?;
+    Ok(Path::new(&folder).parent().context("no folder above")?.to_owned())
+}
+
+async fn cut_off(name: &str, after: Duration, signal: &str) -> Result<()> {
+    let path = std::env::var("KUBEDR_XTASK").context("KUBEDR_XTASK is not set")?;
+    let mut up = tokio::process::Command::new(path);
+    up.args(["cluster", "up", "--name", name]).stdin(Stdio::null()).stderr(Stdio::null());
+    let mut up = up.kill_on_drop(true).spawn().context("failed to start xtask")?;
+    let early = tokio::time::timeout(after, up.wait()).await;
+    let Some(process) = up.id().filter(|_| early.is_err()) else { return Ok(()) };
+    Program::new("kill").args([&format!("-{signal}"), &process.to_string()]).succeed().await?;
+    tokio::time::timeout(Duration::from_secs(30), up.wait()).await.context("the starter does not end")??;
+    Ok(())
+}
+
+/// What this machine still has of a cluster: processes, mounts, cgroups, its folder.
+fn left(name: &str, folder: &Path) -> Result<Vec<String>> {
+    let text = folder.to_str().context("the folder's name is no text")?;
+    let of = |process: &Path| std::fs::read(process.join("cmdline")).unwrap_or_default();
+    let entries = std::fs::read_dir("/proc")?.flatten().map(|entry| entry.path());
+    let is_ours = |process: &PathBuf| String::from_utf8_lossy(&of(process)).contains(&format!("{text}\0"));
+    let processes = entries.filter(is_ours).map(|process| process.display().to_string());
+    let mounts = std::fs::read_to_string("/proc/self/mounts")?;
+    let mounts = mounts.lines().filter(|line| line.contains(text)).map(str::to_owned);
+    let mut cgroups = vec![PathBuf::from("/sys/fs/cgroup")];
+    cgroups.extend(std::fs::read_dir("/sys/fs/cgroup")?.flatten().map(|entry| entry.path()));
+    let cgroups = cgroups.into_iter().map(|hierarchy| hierarchy.join(format!("kubedr-{name}")));
+    let paths = cgroups.chain([folder.to_owned()]).filter(|path| path.exists());
+    Ok(processes.chain(mounts).chain(paths.map(|path| path.display().to_string())).collect())
+}
