@@ -2,7 +2,9 @@
 //!
 //! format → lints → no second TLS provider → unit tests → images → cluster → tests on it → cluster removed → demo.
 
+use std::fs;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,16 +27,25 @@ const CLUSTER: &str = "test";
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   cargo xtask test              everything, as CI does
-  cargo xtask test wrong_key    only tests whose name contains it; no format check, no lints")]
+  cargo xtask test wrong_key    only tests whose name contains it; no format check, no lints
+  cargo xtask test --repeat 10 wrong_key    ten times on one cluster: is it flaky?")]
 pub struct Arguments {
     /// Part of the name of the tests to run.
     filter: Option<String>,
+    /// How often to run the tests on the node; all rounds are run, and those that fail are counted.
+    #[arg(long, default_value_t = 1, requires = "filter", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    repeat: u32,
 }
 
 /// Runs all steps up to the first that fails; the cluster is removed in any case.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let mut steps = Steps { toolchain: Toolchain::find()?, interrupted: watch_signals()?, times: Vec::new() };
-    let result = steps.all(arguments.filter.as_deref());
+    let mut steps = Steps {
+        toolchain: Toolchain::find()?,
+        interrupted: watch_signals()?,
+        times: Vec::new(),
+        slowest: Vec::new(),
+    };
+    let result = steps.all(arguments);
     steps.print_times();
     result
 }
@@ -53,10 +64,25 @@ struct Steps {
     toolchain: Toolchain,
     interrupted: Arc<AtomicBool>,
     times: Vec<(&'static str, Duration)>,
+    /// The tests on a node that took the longest, and how many seconds.
+    slowest: Vec<(f32, String)>,
+}
+
+/// The ten slowest tests, out of lines of seconds and a name.
+fn slowest(lines: &str) -> Vec<(f32, String)> {
+    let parsed = lines.lines().filter_map(|line| {
+        let (seconds, name) = line.split_once(' ')?;
+        Some((seconds.parse().ok()?, name.to_owned()))
+    });
+    let mut tests: Vec<(f32, String)> = parsed.collect();
+    tests.sort_by(|one, other| other.0.total_cmp(&one.0));
+    tests.truncate(10);
+    tests
 }
 
 impl Steps {
-    fn all(&mut self, filter: Option<&str>) -> Result<()> {
+    fn all(&mut self, arguments: &Arguments) -> Result<()> {
+        let filter = arguments.filter.as_deref();
         if filter.is_none() {
             self.cargo("format", &["fmt", "--all", "--check"])?;
             self.cargo("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
@@ -69,7 +95,7 @@ impl Steps {
         let images = self.step("images", |_| image::build(false))?;
         // Whatever an interrupted run has left is not what these tests start from.
         self.step("old cluster down", |_| cluster::down(CLUSTER))?;
-        let result = self.on_cluster(&images, filter);
+        let result = self.on_cluster(&images, arguments);
         let down = self.step_always("cluster down", |_| cluster::down(CLUSTER));
         result.and(down)?;
         if filter.is_none() {
@@ -78,15 +104,34 @@ impl Steps {
         Ok(())
     }
 
-    fn on_cluster(&mut self, images: &[std::path::PathBuf], filter: Option<&str>) -> Result<()> {
+    fn on_cluster(&mut self, images: &[PathBuf], arguments: &Arguments) -> Result<()> {
         let cluster = self.step("cluster up", |_| cluster::up(CLUSTER, &cluster::Options::default()))?;
         self.step("load images", |_| cluster::load(CLUSTER, images))?;
+        let times = cluster.folder.join("test-times");
         let mut cargo = self.toolchain.cargo();
         // These tests wait more than they compute.
-        cargo.env("RUST_TEST_THREADS", "4");
-        cargo.args(["test", "--package", "kubedr-tests", "--no-fail-fast", "--"]).args(filter);
+        cargo.env("RUST_TEST_THREADS", "4").env("KUBEDR_TEST_TIMES", &times);
+        cargo.args(["test", "--package", "kubedr-tests", "--no-fail-fast", "--"]).args(&arguments.filter);
         cargo.envs(cluster::variables(&cluster)?);
-        self.step("tests on a node", |steps| steps.run_interruptibly(&mut cargo))
+        let result = self.rounds(&mut cargo, arguments.repeat);
+        self.slowest = slowest(&fs::read_to_string(times).unwrap_or_default());
+        result
+    }
+
+    /// Runs the tests as often as asked: a flaky test is one that fails in some rounds.
+    fn rounds(&mut self, cargo: &mut Command, repeat: u32) -> Result<()> {
+        let mut failures = Vec::new();
+        for round in 1..=repeat {
+            if repeat > 1 {
+                eprintln!("round {round} of {repeat}");
+            }
+            failures.extend(self.step("tests on a node", |steps| steps.run_interruptibly(cargo)).err());
+        }
+        let failed = failures.len();
+        match failures.into_iter().next() {
+            Some(first) => Err(first.context(format!("{failed} of {repeat} rounds failed"))),
+            None => Ok(()),
+        }
     }
 
     fn cargo(&mut self, name: &'static str, arguments: &[&str]) -> Result<()> {
@@ -156,5 +201,20 @@ impl Steps {
         }
         let total: Duration = self.times.iter().map(|(_, time)| *time).sum();
         eprintln!("{:<20} {:>7.1}", "total", total.as_secs_f32());
+        for (seconds, name) in &self.slowest {
+            eprintln!("  {seconds:>6.1} s  {name}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slowest_tests_come_first_and_what_is_no_time_is_passed_over() {
+        let lines: String = (0..12).map(|number| format!("{number}.5 test-{number}\n")).collect();
+        let found = slowest(&format!("{lines}half a li"));
+        assert_eq!((found.len(), found[0].clone()), (10, (11.5, "test-11".to_owned())));
     }
 }

@@ -1,5 +1,10 @@
 //! kubedr in a namespace of its own, installed from `config/default` as a user would.
-use std::{panic::AssertUnwindSafe, path::Path};
+use std::{
+    io::Write,
+    panic::AssertUnwindSafe,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
 use futures::FutureExt;
@@ -59,6 +64,7 @@ pub async fn with_kinds(name: &str, test: impl AsyncFnOnce(&Installation) -> Res
 }
 
 async fn with_namespace(name: &str, test: impl AsyncFnOnce(&Installation) -> Result<()>) {
+    let begin = Instant::now();
     let installation = Installation::find(name).await.expect("the cluster is there");
     let result = AssertUnwindSafe(test(&installation)).catch_unwind().await;
     let failed = !matches!(result, Ok(Ok(())));
@@ -66,11 +72,21 @@ async fn with_namespace(name: &str, test: impl AsyncFnOnce(&Installation) -> Res
         dump::namespace(&installation.client, &installation.namespace).await;
     }
     let removed = installation.remove().await;
+    note_time(name, begin.elapsed());
     match result {
         Err(panic) => std::panic::resume_unwind(panic),
         Ok(result) => result.expect("the test succeeds"),
     }
     removed.expect("the installation goes away");
+}
+
+/// Writes down how long a test took, where `cargo xtask test` wants to show it.
+fn note_time(name: &str, took: Duration) {
+    let Ok(path) = std::env::var("KUBEDR_TEST_TIMES") else { return };
+    let line = format!("{:.1} {name}\n", took.as_secs_f32());
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    // A time that is not shown fails no test.
+    let _ = file.and_then(|mut file| file.write_all(line.as_bytes()));
 }
 
 impl Installation {
