@@ -39,6 +39,8 @@ enum Command {
     Test(test::Arguments),
     /// Shows a backup and its way back on a cluster of its own, from nothing.
     Demo(demo::Arguments),
+    /// Builds sets of test programs, and prints where they are.
+    Programs(programs::Arguments),
     /// Writes `config/` and `docs/reasons.md` from Rust.
     Generate(generate::Arguments),
 }
@@ -59,6 +61,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Image(arguments) => image::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Programs(arguments) => programs::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
     }
 }

@@ -213,8 +213,8 @@ mod tests {
 
     #[test]
     fn slowest_tests_come_first_and_what_is_no_time_is_passed_over() {
-        let lines: String = (0..12).map(|number| format!("{number}.5 test-{number}\n")).collect();
-        let found = slowest(&format!("{lines}half a li"));
+        let lines: Vec<_> = (0..12).map(|number| format!("{number}.5 test-{number}")).collect();
+        let found = slowest(&format!("{}\nhalf a li", lines.join("\n")));
         assert_eq!((found.len(), found[0].clone()), (10, (11.5, "test-11".to_owned())));
     }
 }

@@ -64,7 +64,7 @@ enum Command {
   cargo xtask cluster up
   cargo xtask cluster up --name tainted --taint
   cargo xtask cluster up --name three --etcd-members 3
-  cargo xtask cluster up --name api --control-plane")]
+  cargo xtask cluster up --name api --control-plane --kubernetes 1.36")]
     Up(Options),
     /// Stops the cluster and removes everything that it left on this machine.
     #[command(after_help = "Example:

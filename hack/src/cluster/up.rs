@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use super::network::Network;
@@ -22,7 +22,7 @@ use super::programs::log_file;
 use super::{
     Cluster, NODE, certificates, configuration, down, environment, folder_of, lock, mounts, processes,
 };
-use crate::programs::OF_A_CLUSTER;
+use crate::programs::{ETCD, KUBERNETES, KUBERNETES_1_33, KUBERNETES_1_36, OF_A_CLUSTER, ProgramSet};
 use crate::{cache, command, image, packages};
 
 /// Longer than any deadline of the node itself, which knows better what it waits for.
@@ -46,11 +46,45 @@ pub struct Options {
     /// Only etcd and the API server: for tests of the API, which run no pod.
     #[arg(long, conflicts_with_all = ["taint", "labels"])]
     pub control_plane: bool,
+    /// Which API server: the oldest supported one, that of whole clusters, or the newest.
+    #[arg(long, value_enum, default_value_t = Kubernetes::V1_35)]
+    pub kubernetes: Kubernetes,
+}
+
+/// Versions of Kubernetes that can be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+pub enum Kubernetes {
+    /// Only as a control plane.
+    #[value(name = "1.33")]
+    V1_33,
+    /// With a node.
+    #[value(name = "1.35")]
+    V1_35,
+    /// Only as a control plane.
+    #[value(name = "1.36")]
+    V1_36,
+}
+
+impl Options {
+    /// The sets of programs that it takes, those that win on the PATH first.
+    fn programs(&self) -> Result<Vec<&'static ProgramSet>> {
+        let own: &[&ProgramSet] = match self.kubernetes {
+            Kubernetes::V1_33 => &[&KUBERNETES_1_33],
+            Kubernetes::V1_35 => &[],
+            Kubernetes::V1_36 => &[&KUBERNETES_1_36],
+        };
+        if !own.is_empty() && !self.control_plane {
+            bail!("of this version there is only the API server: add --control-plane");
+        }
+        let shared: &[&ProgramSet] = if self.control_plane { &[&ETCD, &KUBERNETES] } else { OF_A_CLUSTER };
+        Ok([own, shared].concat())
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { taint: false, labels: Vec::new(), etcd_members: 1, control_plane: false }
+        let kubernetes = Kubernetes::V1_35;
+        Self { taint: false, labels: Vec::new(), etcd_members: 1, control_plane: false, kubernetes }
     }
 }
 
@@ -68,7 +102,7 @@ pub fn up(name: &str, options: &Options) -> Result<Cluster> {
         bail!("a cluster needs root: it makes namespaces, mounts and cgroups");
     }
     packages::ensure()?;
-    let programs = OF_A_CLUSTER.iter().map(|set| set.ensure()).collect::<Result<Vec<_>>>()?;
+    let programs = options.programs()?.iter().map(|set| set.ensure()).collect::<Result<Vec<_>>>()?;
     let pause_image = image::pause()?;
     let _lock = lock()?;
     if let Some(cluster) = healthy(&folder, options) {

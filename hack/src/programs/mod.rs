@@ -37,7 +37,6 @@ pub struct Arguments {
 }
 
 /// Builds sets of programs and prints where they are.
-#[expect(dead_code, reason = "main.rs has no such command yet")]
 pub fn run(arguments: &Arguments) -> Result<()> {
     let sets = if arguments.sets.is_empty() { OF_A_CLUSTER } else { &arguments.sets };
     for set in sets {
