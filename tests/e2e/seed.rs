@@ -48,8 +48,7 @@ async fn upstreams_manifests_apply_unchanged_and_make_backups() {
 
 /// Puts the test cluster's S3 server at the cluster IP that the manifest names.
 async fn serve_at_upstreams_address(kubedr: &Installation) -> Result<()> {
-    let (ip, port) =
-        kubedr.bucket.endpoint.trim_start_matches("http://").split_once(':').context("no port")?;
+    let (ip, port) = kubedr.bucket.address().split_once(':').context("no port")?;
     let port: u16 = port.parse()?;
     kubedr
         .apply(json!({

@@ -14,6 +14,8 @@ use crate::{Program, until};
 pub struct Bucket {
     /// URL of the S3 server.
     pub endpoint: String,
+    /// File of the private authority that signed the server's certificate, where there is one.
+    pub authority: Option<PathBuf>,
     /// Folder in which the S3 server keeps its buckets.
     pub server_folder: PathBuf,
     /// Name of the bucket.
@@ -90,13 +92,20 @@ impl Bucket {
         Ok(lock)
     }
 
-    fn environment(&self) -> [(&'static str, String); 4] {
-        [
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        let authority = self.authority.iter().map(|file| ("RESTIC_CACERT", file.display().to_string()));
+        let own = [
             ("AWS_ACCESS_KEY_ID", self.access_key.clone()),
             ("AWS_SECRET_ACCESS_KEY", self.secret_key.clone()),
             ("RESTIC_PASSWORD", self.password.clone()),
             ("RESTIC_REPOSITORY", format!("s3:{}/{}/{}", self.endpoint, self.name, self.prefix)),
-        ]
+        ];
+        own.into_iter().chain(authority).collect()
+    }
+
+    /// The server as `host:port`.
+    pub fn address(&self) -> &str {
+        self.endpoint.split_once("://").map_or(&*self.endpoint, |(_, address)| address)
     }
 
     /// restic on the bucket's repository, as the README tells a user to run it.

@@ -21,11 +21,34 @@ pub struct Cluster {
     pub certificates: PathBuf,
     /// etcd's client URL, with mutual TLS.
     pub etcd_endpoint: String,
-    /// The S3 server's URL.
-    pub s3_endpoint: String,
-    s3_folder: PathBuf,
+    s3: S3Server,
     s3_access_key: String,
     s3_secret_key: String,
+}
+
+/// One of the cluster's S3 servers.
+#[derive(Clone, Debug)]
+struct S3Server {
+    url: String,
+    folder: PathBuf,
+    /// File of the private authority that signed its certificate, where it has TLS.
+    authority: Option<PathBuf>,
+}
+
+impl S3Server {
+    /// Picks the server that `KUBEDR_TEST_S3` names, else the first, out of `name=url=folder …`.
+    fn chosen(servers: &str) -> Result<Self> {
+        let wanted = std::env::var("KUBEDR_TEST_S3").ok();
+        let mut known = servers.split(' ').filter_map(|server| {
+            let (name, rest) = server.split_once('=')?;
+            Some((name, rest.split_once('=')?))
+        });
+        let found = known.find(|(name, _)| wanted.as_deref().is_none_or(|wanted| wanted == *name));
+        let (_, (url, folder)) =
+            found.with_context(|| format!("the cluster has no S3 server {wanted:?}: {servers}"))?;
+        let authority = url.starts_with("https:").then(|| variable("KUBEDR_S3_CA")).transpose()?;
+        Ok(Self { url: url.to_owned(), folder: folder.into(), authority: authority.map(PathBuf::from) })
+    }
 }
 
 fn variable(name: &str) -> Result<String> {
@@ -52,8 +75,7 @@ impl Cluster {
             machine_ip: variable("KUBEDR_MACHINE_IP")?,
             certificates: variable("KUBEDR_CERTIFICATES")?.into(),
             etcd_endpoint: variable("KUBEDR_ETCD_ENDPOINT")?,
-            s3_endpoint: variable("KUBEDR_S3_ENDPOINT")?,
-            s3_folder: variable("KUBEDR_S3_FOLDER")?.into(),
+            s3: S3Server::chosen(&variable("KUBEDR_S3_SERVERS")?)?,
             s3_access_key: file_named_by("KUBEDR_S3_ACCESS_KEY_FILE")?,
             s3_secret_key: file_named_by("KUBEDR_S3_SECRET_KEY_FILE")?,
         })
@@ -72,11 +94,12 @@ impl Cluster {
         Program::new(name)
     }
 
-    /// A bucket of the cluster's S3 server that nothing has made yet.
+    /// A bucket of the chosen S3 server that nothing has made yet.
     pub fn bucket(&self, name: &str) -> Bucket {
         Bucket {
-            endpoint: self.s3_endpoint.clone(),
-            server_folder: self.s3_folder.clone(),
+            endpoint: self.s3.url.clone(),
+            authority: self.s3.authority.clone(),
+            server_folder: self.s3.folder.clone(),
             name: name.to_owned(),
             prefix: String::new(),
             access_key: self.s3_access_key.clone(),

@@ -133,6 +133,14 @@ impl Installation {
     }
 
     async fn make_secrets(&self) -> Result<()> {
+        if let Some(authority) = &self.bucket.authority {
+            let certificate = std::fs::read_to_string(authority).context("failed to read the authority")?;
+            self.apply(json!({
+                "apiVersion": "v1", "kind": "ConfigMap", "data": { "ca.crt": certificate },
+                "metadata": { "name": "s3-ca", "namespace": self.namespace },
+            }))
+            .await?;
+        }
         self.make_secret("s3", &self.bucket.credentials()).await?;
         self.make_secret("etcd-creds", &self.cluster.etcd_credentials()?).await
     }

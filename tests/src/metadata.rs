@@ -42,11 +42,15 @@ pub fn is_finished(job: &Job) -> bool {
 impl Installation {
     /// A location of the installation's own bucket, with the Secret `s3`.
     pub fn location(&self, name: &str) -> Value {
-        json!({
+        let mut location = json!({
             "apiVersion": "kubedr.catalogicsoftware.com/v1alpha1", "kind": "BackupLocation",
             "metadata": { "name": name, "namespace": self.namespace },
             "spec": { "url": self.bucket.endpoint, "bucketName": self.bucket.name, "credentials": "s3" },
-        })
+        });
+        if self.bucket.authority.is_some() {
+            location["spec"]["caBundle"] = json!({ "configMapName": "s3-ca" });
+        }
+        location
     }
 
     /// A policy with the defaults, and what `spec` adds to them.

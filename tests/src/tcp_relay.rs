@@ -22,9 +22,9 @@ impl TcpRelay {
         Ok(Self { address, server: None })
     }
 
-    /// The URL at which it answers, or does not.
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+    /// Where it answers, or does not, as `host:port`.
+    pub fn address(&self) -> String {
+        self.address.to_string()
     }
 
     /// Relays every connection to `target`, as `host:port`, from now on.

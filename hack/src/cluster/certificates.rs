@@ -10,7 +10,7 @@ use std::thread;
 
 use anyhow::{Context, Result, anyhow};
 
-use super::{Cluster, NODE};
+use super::{Cluster, NODE, s3};
 use crate::command;
 
 /// One certificate, with its key beside it.
@@ -27,6 +27,8 @@ struct Certificate {
 const CLUSTER_CA: &str = "kubernetes/pki/ca";
 const ETCD_CA: &str = "kubernetes/pki/etcd/ca";
 const FRONT_PROXY_CA: &str = "kubernetes/pki/front-proxy-ca";
+/// Of the S3 servers with TLS.
+const S3_CA: &str = "s3-authority/ca";
 
 /// Makes all certificates and keys; authorities first, then everything that they sign.
 pub fn make(cluster: &Cluster) -> Result<()> {
@@ -35,6 +37,11 @@ pub fn make(cluster: &Cluster) -> Result<()> {
     }
     at_once(&cluster.folder, &authorities())?;
     at_once(&cluster.folder, &signed())?;
+    for (made, used) in
+        [("crt", s3::certificate_file(&cluster.folder)), ("key", s3::key_file(&cluster.folder))]
+    {
+        fs::rename(cluster.folder.join("s3-authority/server").with_extension(made), used)?;
+    }
     service_account_key(&cluster.folder.join("kubernetes/pki"))
 }
 
@@ -45,6 +52,7 @@ fn authorities() -> Vec<Certificate> {
         authority(CLUSTER_CA, "/CN=kubernetes"),
         authority(ETCD_CA, "/CN=etcd-ca"),
         authority(FRONT_PROXY_CA, "/CN=front-proxy-ca"),
+        authority(S3_CA, "/CN=s3-ca"),
     ]
 }
 
@@ -85,6 +93,7 @@ fn signed() -> Vec<Certificate> {
         certificate("clients/scheduler", "/CN=system:kube-scheduler", "client", CLUSTER_CA),
         certificate("clients/kube-proxy", "/CN=system:kube-proxy", "client", CLUSTER_CA),
         certificate("clients/kubelet", &kubelet, "node", CLUSTER_CA),
+        certificate("s3-authority/server", &node, "node", S3_CA),
     ]
 }
 

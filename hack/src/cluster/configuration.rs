@@ -30,7 +30,9 @@ const FOLDERS: &[&str] = &[
     "containerd",
     "kubelet",
     "pod-logs",
-    "s3",
+    "s3-authority",
+    "s3-certificates",
+    "s3-no-certificates",
     "log",
 ];
 
@@ -74,6 +76,7 @@ pub fn fill_in(template: &str, cluster: &Cluster) -> String {
         ("{{etcd_clients}}", joined(&|(_, ip)| format!("https://{ip}:2379"))),
         ("{{member_sans}}", joined(&|(_, ip)| format!("IP:{ip}"))),
         ("{{node}}", NODE.to_owned()),
+        ("{{machine_ip}}", cluster.network.machine_ip()),
         ("{{node_ip}}", cluster.network.node_ip()),
         ("{{service_range}}", SERVICE_RANGE.to_owned()),
         ("{{service_ip}}", SERVICE_IP.to_owned()),

@@ -7,11 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
+use super::s3::{self, Server};
 use super::{Cluster, NODE, configuration, processes};
 use crate::image;
-
-/// The S3 server's port on the node.
-pub const S3_PORT: u16 = 7070;
 
 /// How facts are printed.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -56,13 +54,19 @@ pub fn variables(cluster: &Cluster) -> Result<Vec<(&'static str, String)>> {
 
 /// What only a cluster with a node has.
 fn of_node(cluster: &Cluster) -> Vec<(&'static str, String)> {
-    let network = cluster.network;
+    let line = |server: &Server| {
+        format!("{}={}={}", server.name(), server.url(cluster), server.folder(cluster).display())
+    };
+    let servers: Vec<_> = cluster.options.s3.iter().map(line).collect();
+    let first = cluster.options.s3.first().copied().unwrap_or(Server::Versitygw);
     vec![
         ("KUBEDR_NODE", NODE.to_owned()),
         ("KUBEDR_POD_LOGS", cluster.folder.join("pod-logs").display().to_string()),
-        ("KUBEDR_S3_ENDPOINT", format!("http://{}:{S3_PORT}", network.node_ip())),
+        ("KUBEDR_S3_SERVERS", servers.join(" ")),
+        ("KUBEDR_S3_ENDPOINT", first.url(cluster)),
+        ("KUBEDR_S3_CA", s3::authority_file(&cluster.folder).display().to_string()),
         ("KUBEDR_S3_REGION", "us-east-1".to_owned()),
-        ("KUBEDR_S3_FOLDER", cluster.folder.join("s3").display().to_string()),
+        ("KUBEDR_S3_FOLDER", first.folder(cluster).display().to_string()),
         ("KUBEDR_S3_ACCESS_KEY_FILE", configuration::access_key_file(cluster).display().to_string()),
         ("KUBEDR_S3_SECRET_KEY_FILE", configuration::secret_key_file(cluster).display().to_string()),
         ("KUBEDR_OPERATOR_IMAGE", image::operator_name()),
@@ -86,10 +90,14 @@ pub fn print(cluster: &Cluster, format: Format) -> Result<()> {
     Ok(std::io::stdout().write_all(text.as_bytes())?)
 }
 
-/// Whether the S3 server accepts connections.
+/// Whether the S3 servers accept connections.
 pub fn answers_s3(cluster: &Cluster) -> bool {
-    let address = cluster.network.node_ip().parse().map(|address| SocketAddr::new(address, S3_PORT));
-    address.is_ok_and(|address| TcpStream::connect_timeout(&address, Duration::from_secs(3)).is_ok())
+    let answers = |server: &Server| {
+        let address =
+            cluster.network.node_ip().parse().map(|address| SocketAddr::new(address, server.port()));
+        address.is_ok_and(|address| TcpStream::connect_timeout(&address, Duration::from_secs(3)).is_ok())
+    };
+    cluster.options.s3.iter().all(answers)
 }
 
 /// One word for any POSIX shell.

@@ -19,6 +19,7 @@ mod network;
 mod node;
 mod processes;
 mod programs;
+mod s3;
 mod up;
 
 use std::fs::{self, File};
@@ -64,6 +65,7 @@ enum Command {
   cargo xtask cluster up
   cargo xtask cluster up --name tainted --taint
   cargo xtask cluster up --name three --etcd-members 3
+  cargo xtask cluster up --name stores --s3 versitygw,minio-tls
   cargo xtask cluster up --name api --control-plane --kubernetes 1.36")]
     Up(Options),
     /// Stops the cluster and removes everything that it left on this machine.

@@ -16,7 +16,6 @@ use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::wait::{WaitStatus, wait};
 use serde::{Deserialize, Serialize};
 
-use super::environment::S3_PORT;
 use super::programs::{self, Running};
 use super::{Cluster, NODE, mounts};
 use crate::command;
@@ -100,6 +99,10 @@ impl Node {
             return self.wait_for_api_server();
         }
         self.launch(programs::WITHOUT_API_SERVER)?;
+        for server in self.cluster.options.s3.clone() {
+            self.step = server.name();
+            self.running.push(programs::start_s3(&self.cluster, server)?);
+        }
         self.load_pause_image()?;
         self.wait_for_api_server()?;
         self.start_node()
@@ -118,9 +121,12 @@ impl Node {
         self.wait("the node is ready", is_node_ready)?;
         self.step = "kube-controller-manager";
         self.wait("pods can be created", || kubectl(&["get", "serviceaccount", "default"]).is_ok())?;
-        self.step = "versitygw";
-        let address = SocketAddr::new(self.cluster.network.node_ip().parse()?, S3_PORT);
-        self.wait("the S3 server answers", || TcpStream::connect(address).is_ok())
+        for server in self.cluster.options.s3.clone() {
+            self.step = server.name();
+            let address = SocketAddr::new(self.cluster.network.node_ip().parse()?, server.port());
+            self.wait(&format!("{} answers", server.name()), || TcpStream::connect(address).is_ok())?;
+        }
+        Ok(())
     }
 
     fn make_room(&self, starter: &Receiver<()>) -> Result<()> {

@@ -1,11 +1,12 @@
 //! The programs of a node: their flags, and starting them.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 
+use super::s3::Server;
 use super::{Cluster, configuration};
 
 /// Name of each program, and its flags: one per line.
@@ -17,7 +18,6 @@ const FLAGS: &[(&str, &str)] = &[
     ("containerd", include_str!("templates/containerd.flags")),
     ("kubelet", include_str!("templates/kubelet.flags")),
     ("kube-proxy", include_str!("templates/kube-proxy.flags")),
-    ("versitygw", include_str!("templates/versitygw.flags")),
 ];
 
 /// The members of etcd, by the names of their logs and folders; most clusters have one.
@@ -27,8 +27,7 @@ pub const ETCD_MEMBERS: [&str; 3] = ["etcd", "etcd-2", "etcd-3"];
 pub const CONTROL_PLANE: &[&str] = &["kube-apiserver"];
 
 /// What else can run before the API server answers.
-pub const WITHOUT_API_SERVER: &[&str] =
-    &["containerd", "versitygw", "kube-controller-manager", "kube-scheduler"];
+pub const WITHOUT_API_SERVER: &[&str] = &["containerd", "kube-controller-manager", "kube-scheduler"];
 
 /// What would only fail and wait before the API server answers.
 pub const WITH_API_SERVER: &[&str] = &["kubelet", "kube-proxy"];
@@ -44,15 +43,20 @@ pub struct Running {
 
 /// Starts a program of the node, whose output goes to its log.
 pub fn start(cluster: &Cluster, name: &'static str) -> Result<Running> {
+    let mut command = Command::new(binary(name));
+    command.args(flags(cluster, name));
+    spawn(cluster, name, command)
+}
+
+/// Starts an S3 server of the node.
+pub fn start_s3(cluster: &Cluster, server: Server) -> Result<Running> {
+    spawn(cluster, server.name(), server.command(cluster)?)
+}
+
+fn spawn(cluster: &Cluster, name: &'static str, mut command: Command) -> Result<Running> {
     let log =
         File::create(log_file(cluster, name)).with_context(|| format!("cannot make the log of {name}"))?;
-    let mut command = Command::new(binary(name));
-    command.args(flags(cluster, name)).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    if name == "versitygw" {
-        // By environment: arguments can be read by everyone on this machine.
-        command.env("ROOT_ACCESS_KEY", fs::read_to_string(configuration::access_key_file(cluster))?);
-        command.env("ROOT_SECRET_KEY", fs::read_to_string(configuration::secret_key_file(cluster))?);
-    }
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
     Ok(Running { name, child })
 }

@@ -19,10 +19,11 @@ use serde::{Deserialize, Serialize};
 use super::network::Network;
 use super::node::{KEEP, LINKED, Said};
 use super::programs::log_file;
+use super::s3::Server;
 use super::{
     Cluster, NODE, certificates, configuration, down, environment, folder_of, lock, mounts, processes,
 };
-use crate::programs::{ETCD, KUBERNETES, KUBERNETES_1_33, KUBERNETES_1_36, OF_A_CLUSTER, ProgramSet};
+use crate::programs::{ETCD, KUBERNETES, KUBERNETES_1_33, KUBERNETES_1_36, MINIO, OF_A_CLUSTER, ProgramSet};
 use crate::{cache, command, image, packages};
 
 /// Longer than any deadline of the node itself, which knows better what it waits for.
@@ -46,6 +47,9 @@ pub struct Options {
     /// Only etcd and the API server: for tests of the API, which run no pod.
     #[arg(long, conflicts_with_all = ["taint", "labels"])]
     pub control_plane: bool,
+    /// The S3 servers on the node; the first is the one that the facts call the endpoint.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "versitygw")]
+    pub s3: Vec<Server>,
     /// Which API server: the oldest supported one, that of whole clusters, or the newest.
     #[arg(long, value_enum, default_value_t = Kubernetes::V1_35)]
     pub kubernetes: Kubernetes,
@@ -77,14 +81,23 @@ impl Options {
             bail!("of this version there is only the API server: add --control-plane");
         }
         let shared: &[&ProgramSet] = if self.control_plane { &[&ETCD, &KUBERNETES] } else { OF_A_CLUSTER };
-        Ok([own, shared].concat())
+        let takes_minio = !self.control_plane && self.s3.iter().any(|server| server.is_minio());
+        let minio: &[&ProgramSet] = if takes_minio { &[&MINIO] } else { &[] };
+        Ok([own, shared, minio].concat())
     }
 }
 
 impl Default for Options {
     fn default() -> Self {
         let kubernetes = Kubernetes::V1_35;
-        Self { taint: false, labels: Vec::new(), etcd_members: 1, control_plane: false, kubernetes }
+        Self {
+            taint: false,
+            labels: Vec::new(),
+            etcd_members: 1,
+            control_plane: false,
+            s3: vec![Server::Versitygw],
+            kubernetes,
+        }
     }
 }
 

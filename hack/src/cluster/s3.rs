@@ -1,0 +1,150 @@
+//! The S3 servers of a cluster: two products, each plain and with TLS, all on the node.
+//!
+//! Servers differ in what they answer and in when, and a private authority is how most people run one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use super::{Cluster, configuration};
+
+/// One server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Server {
+    /// versitygw, http.
+    Versitygw,
+    /// versitygw, https.
+    VersitygwTls,
+    /// `MinIO`, http.
+    Minio,
+    /// `MinIO`, https.
+    MinioTls,
+}
+
+impl Server {
+    /// Its name: of its log, of the folder of its data, on the command line and in the facts.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Versitygw => "versitygw",
+            Self::VersitygwTls => "versitygw-tls",
+            Self::Minio => "minio",
+            Self::MinioTls => "minio-tls",
+        }
+    }
+
+    /// Its port on the node.
+    pub fn port(self) -> u16 {
+        match self {
+            Self::Versitygw => 7070,
+            Self::VersitygwTls => 7071,
+            Self::Minio => 7080,
+            Self::MinioTls => 7081,
+        }
+    }
+
+    /// Whether its program is only built for clusters that ask for it.
+    pub fn is_minio(self) -> bool {
+        matches!(self, Self::Minio | Self::MinioTls)
+    }
+
+    /// Its URL, reachable from this machine, from the node and from pods.
+    pub fn url(self, cluster: &Cluster) -> String {
+        let scheme = if self.has_tls() { "https" } else { "http" };
+        format!("{scheme}://{}:{}", cluster.network.node_ip(), self.port())
+    }
+
+    /// The folder in which it keeps its buckets.
+    pub fn folder(self, cluster: &Cluster) -> PathBuf {
+        // Both versitygws serve one folder: they keep nothing in memory.
+        cluster.folder.join(match self {
+            Self::Versitygw | Self::VersitygwTls => "s3",
+            Self::Minio | Self::MinioTls => self.name(),
+        })
+    }
+
+    fn has_tls(self) -> bool {
+        matches!(self, Self::VersitygwTls | Self::MinioTls)
+    }
+
+    /// The command that runs it, with its keys in the environment: arguments can be read by everyone.
+    pub fn command(self, cluster: &Cluster) -> Result<Command> {
+        fs::create_dir_all(self.folder(cluster)).context("cannot make the S3 server's folder")?;
+        let read = |file: PathBuf| {
+            fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
+        };
+        let keys =
+            (read(configuration::access_key_file(cluster))?, read(configuration::secret_key_file(cluster))?);
+        let address = format!("{}:{}", cluster.network.node_ip(), self.port());
+        Ok(if self.is_minio() {
+            self.minio(cluster, &address, keys)
+        } else {
+            self.versitygw(cluster, &address, keys)
+        })
+    }
+
+    fn versitygw(self, cluster: &Cluster, address: &str, (access, secret): (String, String)) -> Command {
+        let mut command = Command::new("versitygw");
+        command.args(["--port", address, "--region", "us-east-1"]);
+        if self.has_tls() {
+            command
+                .arg("--cert")
+                .arg(certificate_file(&cluster.folder))
+                .arg("--key")
+                .arg(key_file(&cluster.folder));
+        }
+        command.arg("posix").arg(self.folder(cluster));
+        command.env("ROOT_ACCESS_KEY", access).env("ROOT_SECRET_KEY", secret);
+        command
+    }
+
+    fn minio(self, cluster: &Cluster, address: &str, (access, secret): (String, String)) -> Command {
+        let mut command = Command::new("minio");
+        command.args(["server", "--address", address, "--certs-dir"]);
+        // Where there is a certificate it serves https, so that the plain one is shown an empty folder.
+        let certificates = if self.has_tls() { "s3-certificates" } else { "s3-no-certificates" };
+        command.arg(cluster.folder.join(certificates)).arg(self.folder(cluster));
+        command.env("MINIO_ROOT_USER", access).env("MINIO_ROOT_PASSWORD", secret);
+        // It asks the internet for a newer one otherwise, and serves pages that nobody looks at.
+        command.env("MINIO_UPDATE", "off").env("MINIO_BROWSER", "off");
+        command
+    }
+}
+
+/// The certificate of the servers with TLS, where MinIO looks for it.
+pub fn certificate_file(folder: &Path) -> PathBuf {
+    folder.join("s3-certificates/public.crt")
+}
+
+/// Its key.
+pub fn key_file(folder: &Path) -> PathBuf {
+    folder.join("s3-certificates/private.key")
+}
+
+/// The private authority that signed it.
+pub fn authority_file(folder: &Path) -> PathBuf {
+    folder.join("s3-authority/ca.crt")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_server_has_its_keys_in_its_arguments() {
+        let folder = tempfile::tempdir().unwrap();
+        let cluster = configuration::tests::example(folder.path(), 1);
+        configuration::write(&cluster).unwrap();
+        let secret = fs::read_to_string(configuration::secret_key_file(&cluster)).unwrap();
+        for server in Server::value_variants() {
+            let command = server.command(&cluster).unwrap();
+            let arguments = format!("{:?}", command.get_args().collect::<Vec<_>>());
+            assert!(!arguments.contains(&secret), "{arguments}");
+            assert_eq!(arguments.contains("s3-certificates"), server.url(&cluster).starts_with("https:"));
+        }
+    }
+}
