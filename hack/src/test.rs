@@ -17,6 +17,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use crate::cluster::Server;
 use crate::toolchain::Toolchain;
 use crate::{cluster, command, demo, image};
 
@@ -28,6 +29,7 @@ const CLUSTER: &str = "test";
 #[command(after_help = "Examples:
   cargo xtask test              everything, as CI does
   cargo xtask test wrong_key    only tests whose name contains it; no format check, no lints
+  cargo xtask test --all        everything, against every S3 server: before an issue is called resolved
   cargo xtask test --repeat 10 wrong_key    ten times on one cluster: is it flaky?")]
 pub struct Arguments {
     /// Part of the name of the tests to run.
@@ -35,7 +37,19 @@ pub struct Arguments {
     /// How often to run the tests on the node; all rounds are run, and those that fail are counted.
     #[arg(long, default_value_t = 1, requires = "filter", value_parser = clap::value_parser!(u32).range(1..=1000))]
     repeat: u32,
+    /// Also the long rounds: every test against every S3 server.
+    #[arg(long, conflicts_with = "filter")]
+    all: bool,
 }
+
+/// The S3 servers of the test cluster; the first one is that of the tests which look into its folder.
+const SERVERS: [Server; 4] = [Server::Versitygw, Server::VersitygwTls, Server::Minio, Server::MinioTls];
+
+/// What runs against more than one server each time: the tests whose answers depend on it most.
+const ON_EVERY_SERVER: [&str; 2] = ["metadata_location", "restore::"];
+
+/// What only the first server can be asked: these tests change files in its folder, or their manifests name http.
+const ON_THE_FIRST_SERVER: [&str; 3] = ["lost_pack", "lock_that", "seed::"];
 
 /// Runs all steps up to the first that fails; the cluster is removed in any case.
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -105,7 +119,9 @@ impl Steps {
     }
 
     fn on_cluster(&mut self, images: &[PathBuf], arguments: &Arguments) -> Result<()> {
-        let cluster = self.step("cluster up", |_| cluster::up(CLUSTER, &cluster::Options::default()))?;
+        let s3 = if arguments.filter.is_some() { SERVERS[..1].to_vec() } else { SERVERS.to_vec() };
+        let options = cluster::Options { s3, ..cluster::Options::default() };
+        let cluster = self.step("cluster up", |_| cluster::up(CLUSTER, &options))?;
         self.step("load images", |_| cluster::load(CLUSTER, images))?;
         let times = cluster.folder.join("test-times");
         let mut cargo = self.toolchain.cargo();
@@ -115,7 +131,28 @@ impl Steps {
         cargo.envs(cluster::variables(&cluster)?);
         let result = self.rounds(&mut cargo, arguments.repeat);
         self.slowest = slowest(&fs::read_to_string(times).unwrap_or_default());
-        result
+        result?;
+        match arguments.filter {
+            None => self.on_other_servers(&cluster, arguments.all),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Runs the tests against the other S3 servers: some of them against those with TLS, or all against each.
+    fn on_other_servers(&mut self, cluster: &cluster::Cluster, all: bool) -> Result<()> {
+        let others = SERVERS.into_iter().skip(1).filter(|server| all || server.has_tls());
+        others.into_iter().try_for_each(|server| {
+            let mut cargo = self.toolchain.cargo();
+            cargo.env("RUST_TEST_THREADS", "4").env("KUBEDR_TEST_S3", server.name());
+            cargo.args(["test", "--package", "kubedr-tests", "--test", "e2e", "--no-fail-fast", "--"]);
+            if all {
+                cargo.args(ON_THE_FIRST_SERVER.iter().flat_map(|name| ["--skip", name]));
+            } else {
+                cargo.args(ON_EVERY_SERVER);
+            }
+            cargo.envs(cluster::variables(cluster)?);
+            self.step(server.step(), |steps| steps.run_interruptibly(&mut cargo))
+        })
     }
 
     /// Runs the tests as often as asked: a flaky test is one that fails in some rounds.
