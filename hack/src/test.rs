@@ -17,7 +17,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::cluster::Server;
+use crate::cluster::{Kubernetes, Server};
 use crate::toolchain::Toolchain;
 use crate::{cluster, command, demo, image};
 
@@ -44,6 +44,10 @@ pub struct Arguments {
 
 /// The S3 servers of the test cluster; the first one is that of the tests which look into its folder.
 const SERVERS: [Server; 4] = [Server::Versitygw, Server::VersitygwTls, Server::Minio, Server::MinioTls];
+
+/// The oldest and the newest Kubernetes beside that of the cluster.
+const OTHER_VERSIONS: [(&str, Kubernetes); 2] =
+    [("API of 1.33", Kubernetes::V1_33), ("API of 1.36", Kubernetes::V1_36)];
 
 /// What runs against more than one server each time: the tests whose answers depend on it most.
 const ON_EVERY_SERVER: [&str; 2] = ["metadata_location", "restore::"];
@@ -113,6 +117,9 @@ impl Steps {
         let down = self.step_always("cluster down", |_| cluster::down(CLUSTER));
         result.and(down)?;
         if filter.is_none() {
+            for (name, version) in OTHER_VERSIONS {
+                self.step(name, |steps| steps.on_control_plane(version))?;
+            }
             self.step("demo", |_| demo::run(&demo::Arguments::default()))?;
         }
         Ok(())
@@ -153,6 +160,17 @@ impl Steps {
             cargo.envs(cluster::variables(cluster)?);
             self.step(server.step(), |steps| steps.run_interruptibly(&mut cargo))
         })
+    }
+
+    /// Runs the tests of the API against an API server of another version.
+    fn on_control_plane(&self, kubernetes: Kubernetes) -> Result<()> {
+        let options = cluster::Options { control_plane: true, kubernetes, ..cluster::Options::default() };
+        let cluster = cluster::up(CLUSTER, &options)?;
+        let mut cargo = self.toolchain.cargo();
+        cargo.args(["test", "--package", "kubedr-tests", "--test", "apiserver", "--no-fail-fast"]);
+        cargo.envs(cluster::variables(&cluster)?);
+        let result = self.run_interruptibly(&mut cargo);
+        result.and(cluster::down(CLUSTER))
     }
 
     /// Runs the tests as often as asked: a flaky test is one that fails in some rounds.

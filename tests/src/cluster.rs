@@ -11,7 +11,7 @@ use crate::{Bucket, Program};
 pub struct Cluster {
     /// Name given to `cargo xtask cluster up`.
     pub name: String,
-    /// Name of its one node.
+    /// Name of its one node; empty where there is only a control plane.
     pub node: String,
     /// The node's address, reachable from this machine and from every pod.
     pub node_ip: String,
@@ -22,22 +22,23 @@ pub struct Cluster {
     /// etcd's client URL, with mutual TLS.
     pub etcd_endpoint: String,
     s3: S3Server,
-    s3_access_key: String,
-    s3_secret_key: String,
 }
 
-/// One of the cluster's S3 servers.
-#[derive(Clone, Debug)]
+/// One of the cluster's S3 servers; of a control plane alone nothing but empty names.
+#[derive(Clone, Debug, Default)]
 struct S3Server {
     url: String,
     folder: PathBuf,
     /// File of the private authority that signed its certificate, where it has TLS.
     authority: Option<PathBuf>,
+    access_key: String,
+    secret_key: String,
 }
 
 impl S3Server {
-    /// Picks the server that `KUBEDR_TEST_S3` names, else the first, out of `name=url=folder …`.
-    fn chosen(servers: &str) -> Result<Self> {
+    /// The server that `KUBEDR_TEST_S3` names, else the first, out of `name=url=folder …`.
+    fn of_environment() -> Result<Self> {
+        let Ok(servers) = std::env::var("KUBEDR_S3_SERVERS") else { return Ok(Self::default()) };
         let wanted = std::env::var("KUBEDR_TEST_S3").ok();
         let mut known = servers.split(' ').filter_map(|server| {
             let (name, rest) = server.split_once('=')?;
@@ -47,7 +48,13 @@ impl S3Server {
         let (_, (url, folder)) =
             found.with_context(|| format!("the cluster has no S3 server {wanted:?}: {servers}"))?;
         let authority = url.starts_with("https:").then(|| variable("KUBEDR_S3_CA")).transpose()?;
-        Ok(Self { url: url.to_owned(), folder: folder.into(), authority: authority.map(PathBuf::from) })
+        Ok(Self {
+            url: url.to_owned(),
+            folder: folder.into(),
+            authority: authority.map(PathBuf::from),
+            access_key: file_named_by("KUBEDR_S3_ACCESS_KEY_FILE")?,
+            secret_key: file_named_by("KUBEDR_S3_SECRET_KEY_FILE")?,
+        })
     }
 }
 
@@ -70,15 +77,18 @@ impl Cluster {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         Ok(Self {
             name: variable("KUBEDR_CLUSTER")?,
-            node: variable("KUBEDR_NODE")?,
+            node: std::env::var("KUBEDR_NODE").unwrap_or_default(),
             node_ip: variable("KUBEDR_NODE_IP")?,
             machine_ip: variable("KUBEDR_MACHINE_IP")?,
             certificates: variable("KUBEDR_CERTIFICATES")?.into(),
             etcd_endpoint: variable("KUBEDR_ETCD_ENDPOINT")?,
-            s3: S3Server::chosen(&variable("KUBEDR_S3_SERVERS")?)?,
-            s3_access_key: file_named_by("KUBEDR_S3_ACCESS_KEY_FILE")?,
-            s3_secret_key: file_named_by("KUBEDR_S3_SECRET_KEY_FILE")?,
+            s3: S3Server::of_environment()?,
         })
+    }
+
+    /// Whether something runs pods and cleans up: a control plane alone is thrown away as it is.
+    pub fn has_node(&self) -> bool {
+        !self.node.is_empty()
     }
 
     /// A client with the administrator's rights.
@@ -102,8 +112,8 @@ impl Cluster {
             server_folder: self.s3.folder.clone(),
             name: name.to_owned(),
             prefix: String::new(),
-            access_key: self.s3_access_key.clone(),
-            secret_key: self.s3_secret_key.clone(),
+            access_key: self.s3.access_key.clone(),
+            secret_key: self.s3.secret_key.clone(),
             password: format!("password-of-{name}-which-nobody-guesses"),
         }
     }

@@ -97,7 +97,9 @@ impl Installation {
         let bucket = cluster.bucket(&namespace);
         let installation = Self { cluster, client, namespace, bucket };
         installation.remove().await.context("failed to remove what an earlier run left")?;
-        installation.bucket.clear().context("failed to empty the bucket of an earlier run")?;
+        if installation.cluster.has_node() {
+            installation.bucket.clear().context("failed to empty the bucket of an earlier run")?;
+        }
         Ok(installation)
     }
 
@@ -196,6 +198,10 @@ impl Installation {
 
     /// Deletes the namespace and what is cluster-wide, and waits until it is gone.
     async fn remove(&self) -> Result<()> {
+        if !self.cluster.has_node() {
+            // Nobody is there to empty a namespace that is deleted; the whole cluster goes.
+            return Ok(());
+        }
         let namespaces = Api::<Namespace>::all(self.client.clone());
         self.remove_cluster_wide().await?;
         match namespaces.delete(&self.namespace, &DeleteParams::default()).await {

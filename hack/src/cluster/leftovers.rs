@@ -10,8 +10,8 @@ use anyhow::{Result, bail};
 
 use super::{Cluster, mounts, processes};
 
-/// The kernel takes a moment to end namespaces after their last process.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The kernel takes a moment to end processes and namespaces; on a busy machine a long one.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Namespaces that are the cluster's own, as `/proc/<process>/ns/<kind>` names them.
 const KINDS: &[&str] = &["mnt", "net", "pid", "uts", "ipc"];
@@ -66,7 +66,7 @@ impl Traces {
         let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
         let is_in_namespace = |process: i32| !namespaces(process).is_disjoint(&self.namespaces);
         let left = numbers.filter(|process| is_in_namespace(*process) || self.is_in_pod(*process));
-        left.map(|process| format!("process {process}")).collect()
+        left.map(named).collect()
     }
 
     fn is_in_pod(&self, process: i32) -> bool {
@@ -80,6 +80,16 @@ impl Traces {
         let folder = self.folder.display().to_string();
         mounted.lines().filter(|line| line.contains(&folder)).map(|line| format!("mount {line}")).collect()
     }
+}
+
+/// A process as a person can find it: number, name and state.
+fn named(process: i32) -> String {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.map_or("?", str::trim)
+    };
+    format!("process {process} ({}, {})", field("Name:"), field("State:"))
 }
 
 /// The namespaces of a process that differ from this process's own.

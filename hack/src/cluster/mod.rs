@@ -35,7 +35,7 @@ use network::Network;
 pub use down::down;
 pub use environment::{Format, variables};
 pub use s3::Server;
-pub use up::{Options, up};
+pub use up::{Kubernetes, Options, up};
 
 /// The one node of each cluster.
 const NODE: &str = "node1";
