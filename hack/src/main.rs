@@ -8,6 +8,7 @@ mod command;
 mod demo;
 mod generate;
 mod image;
+mod load;
 mod packages;
 mod programs;
 mod test;
@@ -39,6 +40,8 @@ enum Command {
     Test(test::Arguments),
     /// Shows a backup and its way back on a cluster of its own, from nothing.
     Demo(demo::Arguments),
+    /// Fills an etcd with many objects of many kinds, as an API server stores them.
+    Load(load::Arguments),
     /// Builds sets of test programs, and prints where they are.
     Programs(programs::Arguments),
     /// Writes `config/` and `docs/reasons.md` from Rust.
@@ -61,6 +64,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Image(arguments) => image::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Load(arguments) => load::run(&arguments),
         Command::Programs(arguments) => programs::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
     }

@@ -104,6 +104,25 @@ async fn three_members_of_etcd_serve_one_cluster() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn objects_that_were_put_straight_into_etcd_are_the_api_servers_own() -> Result<()> {
+    let cluster = Own::up("load", &["--control-plane"]).await?;
+    let result = loaded(&cluster).await;
+    cluster.down().await?;
+    assert_eq!(result?, (1000, 300), "all of them, and the pods among them");
+    Ok(())
+}
+
+/// How many objects were stored, and how many pods the API server lists.
+async fn loaded(cluster: &Own) -> Result<(u64, usize)> {
+    let load = ["load", "--name", cluster.name, "--objects", "1000"];
+    let figures: Value = serde_json::from_str(&xtask()?.args(load).succeed().await?)?;
+    assert_eq!(figures["verified"], figures["kinds"], "one of each kind was read back");
+    let pods = ["get", "pods", "--all-namespaces", "--output", "name"];
+    let pods = cluster.kubectl().await?.args(pods).succeed().await?;
+    Ok((figures["objects"].as_u64().unwrap_or_default(), pods.lines().count()))
+}
+
 async fn members(cluster: &Own) -> Result<usize> {
     let facts = cluster.facts().await?;
     let fact = |name: &str| facts[name].as_str().with_context(|| format!("no {name}"));

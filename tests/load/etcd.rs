@@ -1,0 +1,94 @@
+//! The two calls of etcd's key-value service that are needed, written by hand so that no `protoc` is.
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use tonic::{
+    Request,
+    client::Grpc,
+    codegen::http::uri::PathAndQuery,
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
+};
+use tonic_prost::ProstCodec;
+
+/// Longest value that is read back, bytes: more than etcd's own limit of a request.
+const MOST: usize = 8 << 20;
+
+/// A connection to one etcd.
+#[derive(Clone)]
+pub struct Etcd {
+    calls: Grpc<Channel>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct PutRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    key: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    value: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct PutResponse {}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct RangeRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    key: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct RangeResponse {
+    #[prost(message, repeated, tag = "2")]
+    entries: Vec<KeyValue>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct KeyValue {
+    #[prost(bytes = "vec", tag = "5")]
+    value: Vec<u8>,
+}
+
+impl Etcd {
+    /// Connects with the certificates of the API server; an `http` endpoint needs none.
+    pub async fn connect(endpoint: &str, certificates: &Path) -> Result<Self> {
+        let mut connecting = Endpoint::from_shared(endpoint.to_owned()).context("no endpoint")?;
+        if endpoint.starts_with("https:") {
+            let read = |name: &str| {
+                let file = certificates.join(name);
+                std::fs::read_to_string(&file).with_context(|| format!("failed to read {}", file.display()))
+            };
+            let identity =
+                Identity::from_pem(read("apiserver-etcd-client.crt")?, read("apiserver-etcd-client.key")?);
+            let authority = Certificate::from_pem(read("etcd/ca.crt")?);
+            let tls = ClientTlsConfig::new().ca_certificate(authority).identity(identity);
+            connecting = connecting.tls_config(tls).context("the certificates are not usable")?;
+        }
+        let channel =
+            connecting.connect().await.with_context(|| format!("failed to reach etcd at {endpoint}"))?;
+        Ok(Self { calls: Grpc::new(channel).max_decoding_message_size(MOST) })
+    }
+
+    /// Stores a value.
+    pub async fn put(&mut self, key: &str, value: Vec<u8>) -> Result<()> {
+        let _stored: PutResponse = self.ask("Put", PutRequest { key: key.into(), value }).await?;
+        Ok(())
+    }
+
+    /// The value of a key.
+    pub async fn get(&mut self, key: &str) -> Result<Vec<u8>> {
+        let found: RangeResponse = self.ask("Range", RangeRequest { key: key.into() }).await?;
+        let entry = found.entries.into_iter().next();
+        Ok(entry.with_context(|| format!("etcd has no key {key:?}"))?.value)
+    }
+
+    async fn ask<Question, Answer>(&mut self, call: &str, question: Question) -> Result<Answer>
+    where
+        Question: prost::Message + Default + 'static,
+        Answer: prost::Message + Default + 'static,
+    {
+        self.calls.ready().await.context("etcd is not ready")?;
+        let path = PathAndQuery::try_from(format!("/etcdserverpb.KV/{call}")).context("no path")?;
+        let answer = self.calls.unary(Request::new(question), path, ProstCodec::default()).await;
+        Ok(answer.with_context(|| format!("{call} failed"))?.into_inner())
+    }
+}
