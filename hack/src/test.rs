@@ -52,8 +52,9 @@ const OTHER_VERSIONS: [(&str, Kubernetes); 2] =
 /// What runs against more than one server each time: the tests whose answers depend on it most.
 const ON_EVERY_SERVER: [&str; 2] = ["metadata_location", "restore::"];
 
-/// What only the first server can be asked: these tests change files in its folder, or their manifests name http.
-const ON_THE_FIRST_SERVER: [&str; 3] = ["lost_pack", "lock_that", "seed::"];
+/// What only the first server can be asked: these tests change files in its folder, or speak http.
+const ON_THE_FIRST_SERVER: [&str; 5] =
+    ["lost_pack", "lock_that", "seed::", "what_a_server_answers", "connections_are_cut"];
 
 /// Runs all steps up to the first that fails; the cluster is removed in any case.
 pub fn run(arguments: &Arguments) -> Result<()> {

@@ -1,6 +1,10 @@
 //! What is damaged on its way or lost in the bucket: no record, no pair, and a reason.
+use std::time::Duration;
+
 use anyhow::{Context, Result};
-use kubedr_tests::{Damage, EtcdRelay, Installation, Snapshot, condition, pair, with_kubedr};
+use kubedr_tests::{
+    Damage, EtcdRelay, Installation, Snapshot, TcpRelay, Weather, condition, pair, with_kubedr,
+};
 use serde_json::json;
 
 #[tokio::test]
@@ -56,6 +60,55 @@ async fn a_backup_that_needs_a_lost_pack_is_no_backup() {
         assert_eq!(stored.map(|found| found.id).collect::<Vec<_>>(), [second], "no pair is left of it");
         // What the reason's advice says.
         kubedr.bucket.restic().args(["repair", "index"]).succeed().await?;
+        kubedr.successful_backup("etcd").await.map(drop)
+    })
+    .await;
+}
+
+/// Each is what a server, or a proxy in front of it, was seen to answer. One location meets them all, since each
+/// failure is retried by itself.
+#[tokio::test]
+async fn what_a_server_answers_is_named_and_heals_when_it_stops() {
+    with_kubedr("answers", async |kubedr| {
+        let mut relay = TcpRelay::dead(&kubedr.cluster.machine_ip).await?;
+        relay.set(Weather::Answers(503, "SlowDown"));
+        relay.come_back(kubedr.bucket.address()).await?;
+        let mut location = kubedr.location("s3");
+        location["spec"]["url"] = json!(format!("http://{}", relay.address()));
+        kubedr.apply(location).await?;
+        kubedr.location_is("s3", ("False", "Throttled")).await?;
+        for (status, code, reason) in [
+            (403, "AccessDenied", "AccessDenied"),
+            (500, "InternalError", "Unavailable"),
+            (403, "RequestTimeTooSkewed", "ClockSkew"),
+        ] {
+            relay.set(Weather::Answers(status, code));
+            kubedr.location_is("s3", ("False", reason)).await?;
+        }
+        relay.set(Weather::Slow(Duration::from_millis(300)));
+        kubedr.location_is("s3", ("True", "Ready")).await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_backup_whose_connections_are_cut_is_no_backup_and_the_next_one_is() {
+    with_kubedr("cut", async |kubedr| {
+        let mut relay = TcpRelay::dead(&kubedr.cluster.machine_ip).await?;
+        relay.come_back(kubedr.bucket.address()).await?;
+        let mut location = kubedr.location("s3");
+        location["spec"]["url"] = json!(format!("http://{}", relay.address()));
+        kubedr.apply(location).await?;
+        kubedr.location_is("s3", ("True", "Ready")).await?;
+        kubedr.apply(kubedr.policy("etcd", "s3", &json!({ "deadlineSeconds": 60 }))).await?;
+        kubedr.policy_is("etcd", ("True", "Ready")).await?;
+        // Enough for what restic asks, too little for what it stores.
+        relay.set(Weather::Cut(20_000));
+        let status = kubedr.backup("etcd").await?.policy.status.unwrap_or_default();
+        assert_eq!(status.backup_status.as_deref(), Some("Failed"), "{status:#?}");
+        assert!(kubedr.records("etcd").await?.is_empty() && kubedr.bucket.snapshots().await?.is_empty());
+        relay.set(Weather::Fair);
         kubedr.successful_backup("etcd").await.map(drop)
     })
     .await;

@@ -20,5 +20,5 @@ pub use etcd_relay::{Damage, EtcdRelay};
 pub use installation::{Installation, with_kinds, with_kubedr};
 pub use metadata::{Run, condition, is_finished, message, pair};
 pub use program::{Output, Program};
-pub use tcp_relay::TcpRelay;
+pub use tcp_relay::{TcpRelay, Weather};
 pub use wait::{PATIENCE, until, within_a_minute};
