@@ -127,8 +127,8 @@ reasons! {
     Repository {
         WrongPassword 67 "The repository does not open with the Secret's password." => "Put the password with which the repository was made into `restic_repo_password`."
         RepositoryHalfMade 68 "The folder holds parts of a repository that cannot be used: its config is missing, or several inits made it at once." => "Bring back the file `config` if there was one; else empty the folder, or choose another bucket or `spec.prefix`."
-        RepositoryGone 68 "The pinned repository is not there any more." => "Bring it back, or annotate the location with `kubedr.catalogicsoftware.com/replace-repository`."
-        RepositoryReplaced 68 "Another repository is in the place of the pinned one." => "Bring the old one back, or annotate the location with `kubedr.catalogicsoftware.com/replace-repository`."
+        RepositoryGone 68 "The pinned repository is not there any more." => "Bring it back (was `spec.bucketName` or `spec.prefix` changed?), or allow another one: annotate the location with `kubedr.catalogicsoftware.com/replace-repository` and all of `status.repositoryId`."
+        RepositoryReplaced 68 "Another repository is in the place of the pinned one." => "Bring the old one back (was `spec.bucketName` or `spec.prefix` changed?), or allow this one: annotate the location with `kubedr.catalogicsoftware.com/replace-repository` and all of `status.repositoryId`."
         RepositoryLocked 75 "Another restic holds the repository's lock." => "Wait; a lock that died is removed after 45 minutes."
         RepositoryDamaged 70 "The repository has contents that cannot be read." => "Run `restic check`; see docs/restore.md."
         PackMissing 75 "The bucket lacks a pack that a snapshot refers to, or it has the wrong size." => "Look for who deletes from the bucket; run `restic check`, and `restic repair index` if only an index is wrong."

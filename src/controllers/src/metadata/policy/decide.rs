@@ -230,7 +230,7 @@ fn report(world: &World, history: &History, (ready, retained): (Verdict, Retaine
     let told = status::status(world, history, (&ready, &retained.verdict));
     let is_waiting = history.is_waiting() || history.unrecorded(world, world.now).is_some();
     let waits = is_waiting.then_some(run::NEXT_LOOK);
-    let events = status::events(world, history, &retained.verdict);
+    let events = status::events(world, history, (&ready, &retained.verdict));
     Plan {
         create: retained.create.iter().map(dynamic).collect(),
         delete: retained.delete.into_iter().collect(),

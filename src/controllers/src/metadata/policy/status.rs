@@ -244,9 +244,9 @@ pub fn completeness(backup: &Backup) -> Verdict {
     )
 }
 
-/// What changed since the stored status: a run that ended, one that cannot begin, a
-/// retention that began to fail.
-pub fn events(world: &World, history: &History, retained: &Verdict) -> Vec<Event> {
+/// What changed since the stored status: a run that ended, one that cannot begin, a policy from
+/// which none can be made, a retention that began to fail.
+pub fn events(world: &World, history: &History, (ready, retained): (&Verdict, &Verdict)) -> Vec<Event> {
     let run = newest(world, history)
         .filter(|(_, ended)| is_news(world, ended))
         .map(|(_, ended)| ended_event(world, ended));
@@ -255,7 +255,9 @@ pub fn events(world: &World, history: &History, retained: &Verdict) -> Vec<Event
     let stuck = is_stuck.then(|| warning("BackupFailed", Work::Backup, &fresh));
     let is_failing = retained.holds == Some(false) && retained.is_news(world.conditions(), RETAINED);
     let retention = is_failing.then(|| warning("RetentionFailed", Work::Forget, retained));
-    run.into_iter().chain(stuck).chain(retention).collect()
+    let is_refused = ready.holds == Some(false) && ready.is_news(world.conditions(), READY);
+    let refused = is_refused.then(|| warning("BackupFailed", Work::Backup, ready));
+    run.into_iter().chain(stuck).chain(refused).chain(retention).collect()
 }
 
 fn is_news(world: &World, ended: &Ended<Made>) -> bool {

@@ -373,7 +373,7 @@ fn a_backup(#[case] world: World, #[case] ready: &str) {
 }
 
 #[rstest]
-#[case::success(running().succeeded("11:00"), &["BackupSucceeded"])]
+#[case::success(running().succeeded("11:00").recorded(), &["BackupSucceeded"])]
 #[case::failure(running().failed("11:00"), &["BackupFailed"])]
 #[case::no_older_run_when_the_newest_job_is_gone(without_its_newest_job(), &[])]
 #[case::nothing_new(running().succeeded("11:00").written(), &[])]
@@ -384,6 +384,8 @@ fn a_backup(#[case] world: World, #[case] ready: &str) {
 #[case::a_success_that_only_its_record_tells_of(running().succeeded("11:00").marked().drained(), &["BackupSucceeded"])]
 #[case::run_that_hangs(running().hanging("ImagePullBackOff"), &["BackupFailed"])]
 #[case::end_of_a_run_that_hung(hung().out_of_time("12:01"), &["BackupFailed"])]
+#[case::policy_that_cannot_be_carried_out(new().with_location(None), &["BackupFailed"])]
+#[case::policy_that_still_cannot(new().with_location(None).written(), &[])]
 #[case::run_that_still_hangs(running().hanging("ImagePullBackOff").written(), &[])]
 fn tells_once_of(#[case] world: World, #[case] expected: &[&str]) {
     let events: Vec<_> = decide(&world).events.iter().map(|event| event.reason).collect();
