@@ -154,6 +154,18 @@ async fn columns_tell_what_a_person_asks_first() {
             let header = table.lines().next().unwrap_or_default();
             assert!(columns.iter().all(|column| header.contains(column)) && header.len() < 120, "{table}");
         }
+        let why = json!([{
+            "type": "Fresh", "status": "False", "reason": "HostPathMissing", "message": "",
+            "lastTransitionTime": "2030-01-01T00:00:00Z",
+        }]);
+        let patch =
+            ["patch", "metadatabackuppolicy", "etcd", "-n", &kubedr.namespace, "--subresource=status"];
+        let status = json!({ "status": { "conditions": why } }).to_string();
+        let patched = kubedr.cluster.program("kubectl").args(patch).args(["--type=merge", "-p", &status]);
+        patched.succeed().await?;
+        let get = ["get", "metadatabackuppolicies", "-n", &kubedr.namespace];
+        let table = kubedr.cluster.program("kubectl").args(get).succeed().await?;
+        assert!(table.contains("HostPathMissing"), "why the last run failed is seen at once: {table}");
         Ok(())
     })
     .await;
