@@ -18,8 +18,13 @@ async fn a_missing_bucket_is_made_and_the_repository_in_it() {
         let status = location.status.unwrap_or_default();
         assert_eq!(status.init_status.as_deref(), Some("Completed"));
         assert_eq!(condition(&status.conditions, "RepositoryHealthy"), ("True", "Healthy"));
-        let annotations = location.metadata.annotations.unwrap_or_default();
-        assert_eq!(annotations["initialized.annotations.kubedr.catalogicsoftware.com"], "true");
+        // The mark comes after what it marks.
+        let is_marked = |location: &BackupLocation| {
+            let annotations = location.metadata.annotations.as_ref();
+            let mark = "initialized.annotations.kubedr.catalogicsoftware.com";
+            annotations.and_then(|all| all.get(mark)).is_some_and(|value| value == "true")
+        };
+        kubedr.location_when("s3", "to be marked", is_marked).await?;
         assert_eq!(status.repository_id, Some(id_in(&kubedr.bucket).await?));
         Ok(())
     })
