@@ -88,7 +88,7 @@ fn watch_signals() -> Result<Arc<AtomicBool>> {
 struct Steps {
     toolchain: Toolchain,
     interrupted: Arc<AtomicBool>,
-    times: Vec<(&'static str, Duration)>,
+    times: Vec<(String, Duration)>,
     /// The tests on a node that took the longest, and how many seconds.
     slowest: Vec<(f32, String)>,
 }
@@ -138,10 +138,8 @@ impl Steps {
         let cluster = self.step("cluster up", |_| cluster::up(CLUSTER, &options))?;
         self.step("load images", |_| cluster::load(CLUSTER, images))?;
         let times = cluster.folder.join("test-times");
-        let mut cargo = self.toolchain.cargo();
-        cargo.env("RUST_TEST_THREADS", THREADS).env("KUBEDR_TEST_TIMES", &times);
-        cargo.args(["test", "--package", "kubedr-tests", "--no-fail-fast", "--"]).args(&arguments.filter);
-        cargo.envs(cluster::variables(&cluster)?);
+        let mut cargo = self.node_tests(&cluster, &[])?;
+        cargo.env("KUBEDR_TEST_TIMES", &times).args(&arguments.filter);
         let result = self.rounds(&mut cargo, arguments.repeat);
         self.slowest = slowest(&fs::read_to_string(times).unwrap_or_default());
         result?;
@@ -155,16 +153,14 @@ impl Steps {
     fn on_other_servers(&mut self, cluster: &cluster::Cluster, all: bool) -> Result<()> {
         let others = SERVERS.into_iter().skip(1).filter(|server| all || *server == OTHER_SERVER);
         others.into_iter().try_for_each(|server| {
-            let mut cargo = self.toolchain.cargo();
-            cargo.env("RUST_TEST_THREADS", THREADS).env("KUBEDR_TEST_S3", server.name());
-            cargo.args(["test", "--package", "kubedr-tests", "--test", "e2e", "--no-fail-fast", "--"]);
+            let mut cargo = self.node_tests(cluster, &["--test", "e2e"])?;
+            cargo.env("KUBEDR_TEST_S3", server.name());
             if all {
                 cargo.args(ON_THE_FIRST_SERVER.iter().flat_map(|name| ["--skip", name]));
             } else {
                 cargo.args(ON_THE_OTHER_SERVER);
             }
-            cargo.envs(cluster::variables(cluster)?);
-            self.step(server.step(), |steps| steps.run_interruptibly(&mut cargo))
+            self.step(&format!("tests, {}", server.name()), |steps| steps.run_interruptibly(&mut cargo))
         })
     }
 
@@ -172,11 +168,17 @@ impl Steps {
     fn on_control_plane(&self, kubernetes: Kubernetes) -> Result<()> {
         let options = cluster::Options { control_plane: true, kubernetes, ..cluster::Options::default() };
         let cluster = cluster::up(CLUSTER, &options)?;
-        let mut cargo = self.toolchain.cargo();
-        cargo.args(["test", "--package", "kubedr-tests", "--test", "apiserver", "--no-fail-fast"]);
-        cargo.envs(cluster::variables(&cluster)?);
+        let mut cargo = self.node_tests(&cluster, &["--test", "apiserver"])?;
         let result = self.run_interruptibly(&mut cargo);
         result.and(cluster::down(CLUSTER))
+    }
+
+    /// The command that runs the tests on a cluster; what follows chooses among them by name.
+    fn node_tests(&self, cluster: &cluster::Cluster, targets: &[&str]) -> Result<Command> {
+        let mut cargo = self.toolchain.cargo();
+        cargo.env("RUST_TEST_THREADS", THREADS).envs(cluster::variables(cluster)?);
+        cargo.args(["test", "--package", "kubedr-tests", "--no-fail-fast"]).args(targets).arg("--");
+        Ok(cargo)
     }
 
     /// Runs the tests as often as asked: a flaky test is one that fails in some rounds.
@@ -195,13 +197,13 @@ impl Steps {
         }
     }
 
-    fn cargo(&mut self, name: &'static str, arguments: &[&str]) -> Result<()> {
+    fn cargo(&mut self, name: &str, arguments: &[&str]) -> Result<()> {
         let mut cargo = self.toolchain.cargo();
         cargo.args(arguments);
         self.step(name, |steps| steps.run_interruptibly(&mut cargo))
     }
 
-    fn step<T>(&mut self, name: &'static str, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+    fn step<T>(&mut self, name: &str, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
         if self.interrupted.load(Ordering::Relaxed) {
             bail!("interrupted before step {name:?}");
         }
@@ -209,11 +211,11 @@ impl Steps {
     }
 
     /// A step that an interruption must not skip.
-    fn step_always<T>(&mut self, name: &'static str, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+    fn step_always<T>(&mut self, name: &str, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
         eprintln!("==> {name}");
         let begin = Instant::now();
         let result = work(self);
-        self.times.push((name, begin.elapsed()));
+        self.times.push((name.to_owned(), begin.elapsed()));
         result.with_context(|| format!("step {name:?} failed"))
     }
 

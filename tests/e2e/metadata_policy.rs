@@ -76,11 +76,8 @@ async fn a_folder_that_is_not_there_is_named_and_its_run_replaced_once_another_i
     with_kubedr("wrong-folder", async |kubedr| {
         kubedr.ready_policy(&json!({ "certsDir": "/etc/kubernetes/not-there" })).await?;
         let hung = kubedr.start_backup("etcd").await?.name_any();
-        let is_named = |policy: &MetadataBackupPolicy| {
-            let conditions = policy.status.clone().unwrap_or_default().conditions;
-            condition(&conditions, "Fresh") == ("False", "HostPathMissing")
-        };
-        let policy = within_a_minute(kubedr.policy_when("etcd", "to miss the folder", is_named)).await?;
+        let missing = ("False", "HostPathMissing");
+        let policy = within_a_minute(kubedr.policy_says("etcd", "Fresh", missing)).await?;
         let status = policy.status.unwrap_or_default();
         assert!(message(&status.conditions, "Fresh").contains("spec.certsDir"), "{status:#?}");
         assert_eq!(status.backup_status.as_deref(), Some("Failed"));

@@ -10,7 +10,7 @@ use kube::{
     api::{DeleteParams, ListParams},
     runtime::{WatchStreamExt, watcher},
 };
-use kubedr_tests::{Installation, PATIENCE, condition, is_finished, message, pair, until, with_kubedr};
+use kubedr_tests::{Installation, PATIENCE, is_finished, message, pair, until, with_kubedr};
 use serde_json::json;
 
 #[tokio::test]
@@ -62,11 +62,7 @@ async fn a_lock_that_a_killed_restic_left_does_not_stop_retention_for_ever() {
         kubedr.successful_backup("etcd").await?;
         let lock = kubedr.bucket.leave_a_lock(std::time::Duration::from_mins(46)).await?;
         let newest = kubedr.successful_backup("etcd").await?;
-        until("retention to go on", async || {
-            let records = names(&kubedr.records("etcd").await?);
-            Ok(if records == [newest.name_any()] { Ok(()) } else { Err(records) })
-        })
-        .await?;
+        only_record_is(kubedr, &newest).await?;
         assert!(!lock.exists(), "the dead lock is removed");
         Ok(())
     })
@@ -80,12 +76,7 @@ async fn a_lock_that_is_held_stops_retention_but_no_backup() {
         kubedr.successful_backup("etcd").await?;
         let lock = kubedr.bucket.leave_a_lock(std::time::Duration::ZERO).await?;
         kubedr.successful_backup("etcd").await?;
-        let policy = kubedr
-            .policy_when("etcd", "to say that the repository is locked", |policy| {
-                let conditions = policy.status.clone().unwrap_or_default().conditions;
-                condition(&conditions, "Retained") == ("False", "RepositoryLocked")
-            })
-            .await?;
+        let policy = kubedr.policy_says("etcd", "Retained", ("False", "RepositoryLocked")).await?;
         let told = message(&policy.status.unwrap_or_default().conditions, "Retained").to_owned();
         assert!(told.contains(" was renewed ") && !told.contains("unlock"), "{told}");
         let newest = kubedr.successful_backup("etcd").await?;
@@ -95,11 +86,7 @@ async fn a_lock_that_is_held_stops_retention_but_no_backup() {
             "all three pairs are still there"
         );
         std::fs::remove_file(&lock)?;
-        until("retention to go on", async || {
-            let records = names(&kubedr.records("etcd").await?);
-            Ok(if records == [newest.name_any()] { Ok(()) } else { Err(records) })
-        })
-        .await?;
+        only_record_is(kubedr, &newest).await?;
         assert_eq!(stored(kubedr).await?, pairs(&[newest])?);
         Ok(())
     })
@@ -115,12 +102,7 @@ async fn nothing_is_removed_where_a_backup_that_must_stay_is_gone() {
         kubedr.bucket.restic().arg("forget").args(pair(&gone)?).succeed().await?;
         let fewer = json!({ "spec": { "retainNumBackups": 1 } });
         kubedr.patch::<MetadataBackupPolicy>("etcd", fewer).await?;
-        kubedr
-            .policy_when("etcd", "to miss the survivor", |policy| {
-                let conditions = policy.status.clone().unwrap_or_default().conditions;
-                condition(&conditions, "Retained") == ("False", "SurvivorMissing")
-            })
-            .await?;
+        kubedr.policy_says("etcd", "Retained", ("False", "SurvivorMissing")).await?;
         assert_eq!(names(&kubedr.records("etcd").await?), names(&[older.clone(), gone]));
         assert_eq!(stored(kubedr).await?, pairs(&[older])?);
         Ok(())
@@ -214,6 +196,15 @@ async fn leader(kubedr: &Installation) -> Result<(String, jiff::Timestamp)> {
     let spec = lease.spec.unwrap_or_default();
     let since = spec.acquire_time.map_or(jiff::Timestamp::UNIX_EPOCH, |time| time.0);
     Ok((spec.holder_identity.unwrap_or_default(), since))
+}
+
+/// Waits until retention has left one record.
+async fn only_record_is(kubedr: &Installation, newest: &MetadataBackupRecord) -> Result<()> {
+    until("retention to go on", async || {
+        let records = names(&kubedr.records("etcd").await?);
+        Ok(if records == [newest.name_any()] { Ok(()) } else { Err(records) })
+    })
+    .await
 }
 
 /// Ends the operator's pod; its Deployment starts another.

@@ -1,13 +1,6 @@
 //! The two calls of etcd's key-value service that are needed, written by hand so that no `protoc` is.
-use std::path::Path;
-
 use anyhow::{Context, Result};
-use tonic::{
-    Request,
-    client::Grpc,
-    codegen::http::uri::PathAndQuery,
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
-};
+use tonic::{Request, client::Grpc, codegen::http::uri::PathAndQuery, transport::Channel};
 use tonic_prost::ProstCodec;
 
 /// Longest value that is read back, bytes: more than etcd's own limit of a request.
@@ -49,23 +42,9 @@ struct KeyValue {
 }
 
 impl Etcd {
-    /// Connects with the certificates of the API server; an `http` endpoint needs none.
-    pub async fn connect(endpoint: &str, certificates: &Path) -> Result<Self> {
-        let mut connecting = Endpoint::from_shared(endpoint.to_owned()).context("no endpoint")?;
-        if endpoint.starts_with("https:") {
-            let read = |name: &str| {
-                let file = certificates.join(name);
-                std::fs::read_to_string(&file).with_context(|| format!("failed to read {}", file.display()))
-            };
-            let identity =
-                Identity::from_pem(read("apiserver-etcd-client.crt")?, read("apiserver-etcd-client.key")?);
-            let authority = Certificate::from_pem(read("etcd/ca.crt")?);
-            let tls = ClientTlsConfig::new().ca_certificate(authority).identity(identity);
-            connecting = connecting.tls_config(tls).context("the certificates are not usable")?;
-        }
-        let channel =
-            connecting.connect().await.with_context(|| format!("failed to reach etcd at {endpoint}"))?;
-        Ok(Self { calls: Grpc::new(channel).max_decoding_message_size(MOST) })
+    /// Speaks over a connection to one member.
+    pub fn new(channel: Channel) -> Self {
+        Self { calls: Grpc::new(channel).max_decoding_message_size(MOST) }
     }
 
     /// Stores a value.

@@ -12,38 +12,15 @@ mod template;
 
 use std::{
     io::Write,
-    path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
-use kube::{Client, Config, config::KubeConfigOptions};
+use kube::Client;
+use kubedr_tests::Cluster;
 
 use crate::{etcd::Etcd, template::Template};
-
-/// What is asked for, as the environment says it: `cargo xtask load` has the command line.
-struct Request {
-    objects: u64,
-    /// Where they go; the templates always come from the cluster's own etcd.
-    target: String,
-    /// The cluster's own.
-    source: String,
-    certificates: PathBuf,
-}
-
-impl Request {
-    fn of_environment() -> Result<Self> {
-        let variable = |name: &str| std::env::var(name).with_context(|| format!("{name} is not set"));
-        let source = variable("KUBEDR_ETCD_ENDPOINT")?;
-        Ok(Self {
-            objects: variable("KUBEDR_LOAD_OBJECTS")?.parse().context("KUBEDR_LOAD_OBJECTS is no number")?,
-            target: variable("KUBEDR_LOAD_TARGET").unwrap_or_else(|_| source.clone()),
-            source,
-            certificates: variable("KUBEDR_CERTIFICATES")?.into(),
-        })
-    }
-}
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -57,24 +34,21 @@ async fn main() -> ExitCode {
 }
 
 async fn load() -> Result<()> {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let request = Request::of_environment()?;
-    let config =
-        Config::from_kubeconfig(&KubeConfigOptions::default()).await.context("failed to read KUBECONFIG")?;
-    let client = Client::try_from(config).context("failed to make a client")?;
-    let source = Etcd::connect(&request.source, &request.certificates).await?;
-    let templates = template::read_all(&client, source).await?;
-    let target = Etcd::connect(&request.target, &request.certificates).await?;
+    // As `cargo xtask load` has it from its command line.
+    let objects = std::env::var("KUBEDR_LOAD_OBJECTS").context("KUBEDR_LOAD_OBJECTS is not set")?;
+    let objects = objects.parse().context("KUBEDR_LOAD_OBJECTS is no number")?;
+    let cluster = Cluster::from_environment()?;
+    let client = cluster.client().await?;
+    let source = &cluster.etcd_endpoint;
+    let target = std::env::var("KUBEDR_LOAD_TARGET").unwrap_or_else(|_| source.clone());
+    let templates = template::read_all(&client, Etcd::new(cluster.etcd(source).await?)).await?;
+    let etcd = Etcd::new(cluster.etcd(&target).await?);
     let begin = Instant::now();
-    let bytes = fill::fill(&target, &templates, request.objects, report).await?;
+    let bytes = fill::fill(&etcd, &templates, objects, report).await?;
     let took = begin.elapsed();
-    let verified = if request.target == request.source {
-        verify(&client, &templates, request.objects).await?
-    } else {
-        0
-    };
+    let verified = if target == *source { verify(&client, &templates, objects).await? } else { 0 };
     let line = serde_json::json!({
-        "objects": request.objects, "kinds": templates.len(), "bytes": bytes,
+        "objects": objects, "kinds": templates.len(), "bytes": bytes,
         "seconds": (took.as_secs_f64() * 10.0).round() / 10.0, "verified": verified,
     });
     writeln!(std::io::stdout(), "{line}").context("failed to print the figures")

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use kube::{Client, Config, config::KubeConfigOptions};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::{Bucket, Program};
 
@@ -97,6 +98,19 @@ impl Cluster {
             .await
             .context("failed to read KUBECONFIG")?;
         Client::try_from(config).context("failed to make a client")
+    }
+
+    /// A connection to an etcd, with the certificates of the API server; an `http` endpoint needs none.
+    pub async fn etcd(&self, endpoint: &str) -> Result<Channel> {
+        let mut connecting = Endpoint::from_shared(endpoint.to_owned()).context("no endpoint")?;
+        if endpoint.starts_with("https:") {
+            let [(_, ca), (_, certificate), (_, key)] = self.etcd_credentials()?;
+            let tls = ClientTlsConfig::new()
+                .ca_certificate(Certificate::from_pem(ca))
+                .identity(Identity::from_pem(certificate, key));
+            connecting = connecting.tls_config(tls).context("the certificates are not usable")?;
+        }
+        connecting.connect().await.with_context(|| format!("failed to reach etcd at {endpoint}"))
     }
 
     /// One of the test programs or of the machine's own, found on the PATH.

@@ -18,7 +18,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tonic::{
     Request, Status, Streaming,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
+    transport::Channel,
 };
 
 use crate::Cluster;
@@ -50,7 +50,7 @@ struct Relay {
 impl EtcdRelay {
     /// Starts a relay to the cluster's etcd on this machine's address, which pods reach.
     pub async fn start(cluster: &Cluster, damage: Damage) -> Result<Self> {
-        let relay = Relay { etcd: connect(cluster).await?, damage };
+        let relay = Relay { etcd: cluster.etcd(&cluster.etcd_endpoint).await?, damage };
         let listener =
             TcpListener::bind((cluster.machine_ip.as_str(), 0)).await.context("failed to listen")?;
         let address = listener.local_addr()?;
@@ -70,15 +70,6 @@ impl Drop for EtcdRelay {
     fn drop(&mut self) {
         self.server.abort();
     }
-}
-
-async fn connect(cluster: &Cluster) -> Result<Channel> {
-    let [(_, ca), (_, certificate), (_, key)] = cluster.etcd_credentials()?;
-    let tls = ClientTlsConfig::new()
-        .ca_certificate(Certificate::from_pem(ca))
-        .identity(Identity::from_pem(certificate, key));
-    let endpoint = Endpoint::from_shared(cluster.etcd_endpoint.clone())?.tls_config(tls)?;
-    endpoint.connect().await.context("failed to reach etcd")
 }
 
 async fn answer(State(relay): State<Relay>, request: axum::extract::Request) -> Response {

@@ -106,6 +106,19 @@ impl Installation {
         .await
     }
 
+    /// Waits until a condition of a policy has this status and reason.
+    pub async fn policy_says(
+        &self,
+        name: &str,
+        kind: &str,
+        said: (&str, &str),
+    ) -> Result<MetadataBackupPolicy> {
+        self.policy_when(name, &format!("to say {kind} {said:?}"), |policy| {
+            policy.status.as_ref().is_some_and(|status| condition(&status.conditions, kind) == said)
+        })
+        .await
+    }
+
     /// Waits until a policy's `Ready` has this status and reason for its present generation.
     pub async fn policy_is(&self, name: &str, ready: (&str, &str)) -> Result<MetadataBackupPolicy> {
         self.policy_when(name, &format!("to be {ready:?}"), |policy| {

@@ -67,18 +67,8 @@ impl Server {
         })
     }
 
-    /// The step of `cargo xtask test` that runs against it.
-    pub fn step(self) -> &'static str {
-        match self {
-            Self::Versitygw => "tests, versitygw",
-            Self::VersitygwTls => "tests, versitygw-tls",
-            Self::Minio => "tests, minio",
-            Self::MinioTls => "tests, minio-tls",
-        }
-    }
-
     /// Whether it is reached by https only.
-    pub fn has_tls(self) -> bool {
+    fn has_tls(self) -> bool {
         matches!(self, Self::VersitygwTls | Self::MinioTls)
     }
 

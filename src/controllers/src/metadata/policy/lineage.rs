@@ -77,8 +77,7 @@ struct Seen {
 }
 
 fn seen(world: &World) -> Vec<Seen> {
-    let pinned =
-        world.location.as_ref().and_then(|location| location.status.as_ref()?.repository_id.as_deref());
+    let pinned = world.pinned();
     let history = History::of(world);
     let told = history.successes().filter_map(|(started, made)| match made {
         Made::Told(backup) => Some(Seen {
@@ -89,10 +88,8 @@ fn seen(world: &World) -> Vec<Seen> {
         }),
         Made::Recorded { .. } => None, // It is among the records.
     });
-    let records = world.records.iter().filter_map(|record| {
+    let records = world.own_records().filter_map(|record| {
         let status = record.status.as_ref()?;
-        // Another cluster's policy of the same name has histories of its own.
-        status.cluster_uid.as_ref().filter(|uid| **uid == world.settings.cluster_uid)?;
         let time = status.time.as_ref()?.0;
         Some(Seen {
             time,

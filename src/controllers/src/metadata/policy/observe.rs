@@ -50,6 +50,18 @@ impl World {
     pub fn conditions(&self) -> &[Condition] {
         self.policy.status.as_ref().map_or(&[], |status| status.conditions.as_slice())
     }
+
+    /// The repository where the policy's backups go now, where it is known.
+    pub fn pinned(&self) -> Option<&str> {
+        self.location.as_ref()?.status.as_ref()?.repository_id.as_deref()
+    }
+
+    /// The records of this cluster's backups: another cluster's policy of the same name keeps its own.
+    pub fn own_records(&self) -> impl Iterator<Item = &MetadataBackupRecord> {
+        let own = Some(&self.settings.cluster_uid);
+        let uid = |record: &MetadataBackupRecord| record.status.as_ref()?.cluster_uid.clone();
+        self.records.iter().filter(move |record| uid(record).as_ref() == own)
+    }
 }
 
 /// Reads the [`World`] of one policy.

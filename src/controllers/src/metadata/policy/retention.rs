@@ -74,7 +74,7 @@ pub fn decide(world: &World, location: &BackupLocation) -> Retained {
     if let Some((_, run)) = runs.iter().find(|(_, run)| !matches!(run, Run::Ended(_))) {
         return under_way(world, run);
     }
-    let (list, kept) = list(world, location);
+    let (list, kept) = list(world);
     let Some(list) = list else {
         return Retained::saying(Verdict::good(Reason::Retained, format!("backups kept: {kept}")));
     };
@@ -163,9 +163,9 @@ impl Known {
 }
 
 /// What goes, if anything, and how many stay.
-fn list(world: &World, location: &BackupLocation) -> (Option<ForgetList>, usize) {
+fn list(world: &World) -> (Option<ForgetList>, usize) {
     let mut known: Vec<Known> =
-        world.records.iter().filter_map(|record| known(world, record, location)).collect();
+        world.own_records().filter_map(|record| known(record, world.pinned())).collect();
     known.sort_by_key(|known| std::cmp::Reverse(known.candidate.time));
     spare(&mut known, world.now);
     let candidates: Vec<Candidate> = known.iter().map(|known| known.candidate.clone()).collect();
@@ -183,12 +183,9 @@ fn list(world: &World, location: &BackupLocation) -> (Option<ForgetList>, usize)
     (list, kept)
 }
 
-fn known(world: &World, record: &MetadataBackupRecord, location: &BackupLocation) -> Option<Known> {
+fn known(record: &MetadataBackupRecord, pinned: Option<&str>) -> Option<Known> {
     let status = record.status.as_ref()?;
-    let pinned = location.status.as_ref()?.repository_id.as_ref()?;
-    // Another cluster's policy of the same name keeps its own backups.
-    let is_ours = status.cluster_uid.as_ref() == Some(&world.settings.cluster_uid);
-    let is_here = is_ours && status.repository_id.as_ref() == Some(pinned);
+    let is_here = pinned.is_some() && status.repository_id.as_deref() == pinned;
     let hold = record.annotations().get(annotation::HOLD);
     let pair = Pair {
         etcd: status.snapshot_id_full.as_ref()?.parse().ok()?,
