@@ -28,6 +28,7 @@ use clap::Parser;
 use config::{Environment, Mounts};
 use jiff::Timestamp;
 use run::Run;
+use tokio::runtime::Builder;
 use tracing_subscriber::EnvFilter;
 
 /// What sysexits.h calls a wrong usage; clap's own 2 would ask for another pod.
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         tracing::warn!("a TLS provider was already there");
     }
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    match runtime(&arguments.verb).enable_all().build() {
         Ok(runtime) => {
             let code = runtime.block_on(dispatch(arguments, &environment));
             // A thread that hangs in a read of a dead disk must not hold the exit.
@@ -59,6 +60,14 @@ fn main() -> ExitCode {
             tracing::error!(%error, "failed to start");
             ExitCode::from(model::Reason::Bug.exit_code())
         }
+    }
+}
+
+/// A stream is one thing after the other: threads that hand it on to each other cost more than they bring.
+fn runtime(verb: &Verb) -> Builder {
+    match verb {
+        Verb::Stream(_) => Builder::new_current_thread(),
+        Verb::Init | Verb::Backup | Verb::Forget => Builder::new_multi_thread(),
     }
 }
 

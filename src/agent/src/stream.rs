@@ -1,7 +1,7 @@
 //! `agent stream`: one member's snapshot on standard output.
 use std::{
     ffi::OsString,
-    os::unix::process::CommandExt,
+    os::{fd::AsFd, unix::process::CommandExt},
     path::Path,
     process::{Command, ExitCode},
 };
@@ -9,8 +9,13 @@ use std::{
 use capture::etcd::{Interrupted, StreamFacts, stream as pass_on};
 use etcd::Client;
 use model::{Reason, result::Failure};
+use nix::fcntl::{FcntlArg, fcntl};
+use tokio::net::unix::pipe::Sender;
 
 use crate::{arguments::StreamRequest, config::BUCKET_KEYS, handover::Handover, secrets::Secrets};
+
+/// What the kernel keeps between us and restic, bytes: the most that a process without privileges may ask for.
+const PIPE: i32 = 1 << 20;
 
 /// Streams, and leaves what `backup` must know of it.
 ///
@@ -59,7 +64,17 @@ fn keyless(program: &Path, arguments: impl IntoIterator<Item = OsString>) -> Com
 
 async fn passed_on(request: &StreamRequest, secrets: &Secrets) -> Result<StreamFacts, Interrupted> {
     let client = connected(request, secrets).await.map_err(Interrupted::Source)?;
-    pass_on(client, &mut tokio::io::stdout(), request.max_rate).await
+    pass_on(client, &mut standard_output().map_err(Interrupted::Reader)?, request.max_rate).await
+}
+
+/// The pipe to restic, as large as it may be: each side then works for longer before the other must.
+fn standard_output() -> std::io::Result<Sender> {
+    let pipe = std::io::stdout().as_fd().try_clone_to_owned()?;
+    // One that stays small is only slower.
+    if let Err(error) = fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(PIPE)) {
+        tracing::debug!(%error, "the pipe stays as large as it is");
+    }
+    Sender::from_owned_fd(pipe)
 }
 
 async fn connected(request: &StreamRequest, secrets: &Secrets) -> Result<Client, Failure> {

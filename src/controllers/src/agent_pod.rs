@@ -229,7 +229,8 @@ fn resources() -> ResourceRequirements {
         )
     };
     ResourceRequirements {
-        requests: quantities(&[("cpu", "100m"), ("memory", "128Mi")]),
+        // Requests are shares where processors are scarce: etcd asks for ten times as much under kubeadm, and comes first.
+        requests: quantities(&[("cpu", "10m"), ("memory", "128Mi")]),
         limits: quantities(&[("memory", "1Gi")]),
         claims: None,
     }

@@ -45,8 +45,8 @@ pub(crate) struct SnapshotRequest {}
 pub(crate) struct SnapshotResponse {
     #[prost(uint64, tag = "2")]
     pub remaining_bytes: u64,
-    #[prost(bytes = "vec", tag = "3")]
-    pub blob: Vec<u8>,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub blob: bytes::Bytes,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

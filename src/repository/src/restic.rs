@@ -306,6 +306,7 @@ impl Restic {
             .env("AWS_DEFAULT_REGION", &store.region)
             .env("RESTIC_CACHE_DIR", self.work.join("cache"))
             .env("RESTIC_PROGRESS_FPS", "0.02")
+            .env("GOMAXPROCS", processors().to_string())
             .env("HOME", &self.work)
             .env("TMPDIR", &self.work);
         // Not --cacert: that replaces the public authorities, this adds to them
@@ -315,6 +316,11 @@ impl Restic {
         }
         command
     }
+}
+
+/// How many processors restic may use at once: half of them. The others are etcd's, which has to answer while it is read.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, |all| (all.get() / 2).max(1))
 }
 
 fn also(failure: &Failure, error: &Failure) -> Failure {

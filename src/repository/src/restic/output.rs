@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use model::{Reason, SnapshotId, result::Failure};
 use serde::Deserialize;
 
-/// Oldest restic that ends with an exit code of its own for what matters here.
-pub(super) const OLDEST: (u32, u32) = (0, 17);
+/// Oldest restic that knows all that it is told: exit codes of its own since 0.17, `--compression=fastest` since 0.19.
+pub(super) const OLDEST: (u32, u32) = (0, 19);
 
 /// Most snapshots that a message names.
 const MOST_NAMED: usize = 10;

@@ -42,6 +42,7 @@ fn a_stream_is_backed_up_with() {
         "--host=cluster",
         "--tag=kubedr",
         "--tag=backup:0123456789abcdef",
+        "--compression=fastest",
         "--stdin-filename=/data/etcd-snapshot.db",
         "--stdin-from-command",
         "--",
@@ -83,6 +84,7 @@ fn the_environment_is_ours_alone() {
         "AWS_ACCESS_KEY_ID",
         "AWS_DEFAULT_REGION",
         "AWS_SECRET_ACCESS_KEY",
+        "GOMAXPROCS",
         "HOME",
         "RESTIC_CACHE_DIR",
         "RESTIC_PASSWORD_FILE",
@@ -114,8 +116,8 @@ fn what_is_handed_on_is_in_the_environment_beside_ours() {
     Some("0.19.1"),
     true
 )]
-#[case::text("restic 0.16.4 compiled with go1.21.6 on linux/amd64", Some("0.16.4"), false)]
-#[case::first_that_will_do("restic 0.17.0 compiled", Some("0.17.0"), true)]
+#[case::text("restic 0.18.1 compiled with go1.24.1 on linux/amd64", Some("0.18.1"), false)]
+#[case::first_that_will_do("restic 0.19.0 compiled", Some("0.19.0"), true)]
 #[case::development("restic 0.19.1-dev (compiled manually) compiled", Some("0.19.1-dev"), true)]
 #[case::next_major("restic 1.0.0 compiled", Some("1.0.0"), true)]
 #[case::something_else("bash 5.2", None, false)]
