@@ -2,6 +2,7 @@
 //!
 //! Small on purpose, so that it builds in seconds. Progress goes to standard error, data to standard output.
 
+mod bench;
 mod cache;
 mod cluster;
 mod command;
@@ -42,6 +43,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Fills an etcd with many objects of many kinds, as an API server stores them.
     Load(load::Arguments),
+    /// Measures what kubedr does beside what people do today.
+    Bench(bench::Arguments),
     /// Builds sets of test programs, and prints where they are.
     Programs(programs::Arguments),
     /// Writes `config/` and `docs/reasons.md` from Rust.
@@ -65,6 +68,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Test(arguments) => test::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Load(arguments) => load::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Programs(arguments) => programs::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
     }

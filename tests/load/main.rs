@@ -1,15 +1,6 @@
 //! `cargo xtask load`: many objects of many kinds, as an API server stores them, straight into etcd.
 //!
-//! ```text
-//! manifest ─▶ API server ─▶ its bytes in etcd ─▶ Template ─▶ N stamped copies ─▶ etcd
-//!                                      some of them read through the API server ◀─┘
-//! ```
-//! So nothing here knows how Kubernetes encodes anything: the API server did it once for each kind.
-mod etcd;
-mod fill;
-mod manifests;
-mod template;
-
+//! Some of them are then read through the API server.
 use std::{
     io::Write,
     process::ExitCode,
@@ -18,13 +9,14 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use kube::Client;
-use kubedr_tests::Cluster;
-
-use crate::{etcd::Etcd, template::Template};
+use kubedr_tests::{
+    Cluster,
+    load::{self, Etcd, Template},
+};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match load().await {
+    match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
@@ -33,18 +25,18 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn load() -> Result<()> {
+async fn run() -> Result<()> {
     // As `cargo xtask load` has it from its command line.
     let objects = std::env::var("KUBEDR_LOAD_OBJECTS").context("KUBEDR_LOAD_OBJECTS is not set")?;
-    let objects = objects.parse().context("KUBEDR_LOAD_OBJECTS is no number")?;
+    let objects: u64 = objects.parse().context("KUBEDR_LOAD_OBJECTS is no number")?;
     let cluster = Cluster::from_environment()?;
     let client = cluster.client().await?;
     let source = &cluster.etcd_endpoint;
     let target = std::env::var("KUBEDR_LOAD_TARGET").unwrap_or_else(|_| source.clone());
-    let templates = template::read_all(&client, Etcd::new(cluster.etcd(source).await?)).await?;
+    let templates = load::read_all(&client, Etcd::new(cluster.etcd(source).await?)).await?;
     let etcd = Etcd::new(cluster.etcd(&target).await?);
     let begin = Instant::now();
-    let bytes = fill::fill(&etcd, &templates, objects, report).await?;
+    let bytes = load::fill(&etcd, &templates, 0..objects, report).await?;
     let took = begin.elapsed();
     let verified = if target == *source { verify(&client, &templates, objects).await? } else { 0 };
     let line = serde_json::json!({
@@ -64,8 +56,8 @@ fn report(done: u64, all: u64, since: Duration) {
 async fn verify(client: &Client, templates: &[Template], objects: u64) -> Result<usize> {
     let mut verified = 0;
     for (index, template) in templates.iter().enumerate() {
-        let Some(number) = fill::last_of(templates, index, objects) else { continue };
-        let (name, uid) = (template::name(number), template.uid(number));
+        let Some(number) = load::last_of(templates, index, objects) else { continue };
+        let (name, uid) = (load::name(number), template.uid(number));
         let stored = template.get(client, number).await?;
         let found = (stored["metadata"]["name"].as_str(), stored["metadata"]["uid"].as_str());
         ensure!(

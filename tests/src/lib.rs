@@ -9,8 +9,10 @@ mod cluster;
 mod dump;
 mod etcd_relay;
 mod installation;
+pub mod load;
 mod metadata;
 mod program;
+pub mod stopwatch;
 mod tcp_relay;
 mod wait;
 

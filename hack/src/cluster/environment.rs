@@ -47,15 +47,15 @@ pub fn variables(cluster: &Cluster) -> Result<Vec<(&'static str, String)>> {
         ("KUBEDR_ETCD_ENDPOINTS", endpoints.join(",")),
     ];
     if !cluster.options.control_plane {
-        variables.extend(of_node(cluster));
+        variables.extend(of_node(cluster, process));
     }
     Ok(variables)
 }
 
 /// What only a cluster with a node has.
-fn of_node(cluster: &Cluster) -> Vec<(&'static str, String)> {
+fn of_node(cluster: &Cluster, process: i32) -> Vec<(&'static str, String)> {
     let line = |server: &Server| {
-        format!("{}={}={}", server.name(), server.url(cluster), server.folder(cluster).display())
+        format!("{}={}={}", server.name(), server.url(cluster), server.folder(cluster, process).display())
     };
     let servers: Vec<_> = cluster.options.s3.iter().map(line).collect();
     let first = cluster.options.s3.first().copied().unwrap_or(Server::Versitygw);
@@ -66,7 +66,7 @@ fn of_node(cluster: &Cluster) -> Vec<(&'static str, String)> {
         ("KUBEDR_S3_ENDPOINT", first.url(cluster)),
         ("KUBEDR_S3_CA", s3::authority_file(&cluster.folder).display().to_string()),
         ("KUBEDR_S3_REGION", "us-east-1".to_owned()),
-        ("KUBEDR_S3_FOLDER", first.folder(cluster).display().to_string()),
+        ("KUBEDR_S3_FOLDER", first.folder(cluster, process).display().to_string()),
         ("KUBEDR_S3_ACCESS_KEY_FILE", configuration::access_key_file(cluster).display().to_string()),
         ("KUBEDR_S3_SECRET_KEY_FILE", configuration::secret_key_file(cluster).display().to_string()),
         ("KUBEDR_OPERATOR_IMAGE", image::operator_name()),

@@ -54,10 +54,22 @@ pub fn arrange(cluster: &Cluster) -> Result<()> {
     for (member, _) in cluster.members() {
         bind(&cluster.folder.join(member), &Path::new("/var/lib").join(member))?;
     }
+    if cluster.options.s3_in_memory {
+        cluster
+            .options
+            .s3
+            .iter()
+            .try_for_each(|server| memory_for_buckets(&server.folder_on_node(cluster)))?;
+    }
     KERNEL_SETTINGS.iter().try_for_each(|(name, value)| pin_kernel_setting(name, value))?;
     // Volumes with mount propagation need shared mounts, as on any node; the group ends at this namespace.
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_SHARED | MsFlags::MS_REC, None::<&str>)
         .context("cannot share mounts with pods")
+}
+
+fn memory_for_buckets(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    mount_memory(&folder.to_string_lossy())
 }
 
 fn mount_memory(folder: &str) -> Result<()> {

@@ -58,8 +58,18 @@ impl Server {
         format!("{scheme}://{}:{}", cluster.network.node_ip(), self.port())
     }
 
-    /// The folder in which it keeps its buckets.
-    pub fn folder(self, cluster: &Cluster) -> PathBuf {
+    /// The folder in which it keeps its buckets, as this machine sees it: memory is mounted on the node only.
+    pub fn folder(self, cluster: &Cluster, node_process: i32) -> PathBuf {
+        let folder = self.folder_on_node(cluster);
+        if !cluster.options.s3_in_memory {
+            return folder;
+        }
+        let root = PathBuf::from(format!("/proc/{node_process}/root"));
+        root.join(folder.strip_prefix("/").unwrap_or(&folder))
+    }
+
+    /// The same folder as the node sees it.
+    pub fn folder_on_node(self, cluster: &Cluster) -> PathBuf {
         // Both versitygws serve one folder: they keep nothing in memory.
         cluster.folder.join(match self {
             Self::Versitygw | Self::VersitygwTls => "s3",
@@ -74,7 +84,7 @@ impl Server {
 
     /// The command that runs it, with its keys in the environment: arguments can be read by everyone.
     pub fn command(self, cluster: &Cluster) -> Result<Command> {
-        fs::create_dir_all(self.folder(cluster)).context("cannot make the S3 server's folder")?;
+        fs::create_dir_all(self.folder_on_node(cluster)).context("cannot make the S3 server's folder")?;
         let read = |file: PathBuf| {
             fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
         };
@@ -98,7 +108,7 @@ impl Server {
                 .arg("--key")
                 .arg(key_file(&cluster.folder));
         }
-        command.arg("posix").arg(self.folder(cluster));
+        command.arg("posix").arg(self.folder_on_node(cluster));
         command.env("ROOT_ACCESS_KEY", access).env("ROOT_SECRET_KEY", secret);
         command
     }
@@ -108,7 +118,7 @@ impl Server {
         command.args(["server", "--address", address, "--certs-dir"]);
         // Where there is a certificate it serves https, so that the plain one is shown an empty folder.
         let certificates = if self.has_tls() { "s3-certificates" } else { "s3-no-certificates" };
-        command.arg(cluster.folder.join(certificates)).arg(self.folder(cluster));
+        command.arg(cluster.folder.join(certificates)).arg(self.folder_on_node(cluster));
         command.env("MINIO_ROOT_USER", access).env("MINIO_ROOT_PASSWORD", secret);
         // It asks the internet for a newer one otherwise, and serves pages that nobody looks at.
         command.env("MINIO_UPDATE", "off").env("MINIO_BROWSER", "off");

@@ -50,6 +50,9 @@ pub struct Options {
     /// The S3 servers on the node; the first is the one that the facts call the endpoint.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "versitygw")]
     pub s3: Vec<Server>,
+    /// Their buckets are in memory: what they write is not in the way of etcd's disk.
+    #[arg(long)]
+    pub s3_in_memory: bool,
     /// Which API server: the oldest supported one, that of whole clusters, or the newest.
     #[arg(long, value_enum, default_value_t = Kubernetes::V1_35)]
     pub kubernetes: Kubernetes,
@@ -96,6 +99,7 @@ impl Default for Options {
             etcd_members: 1,
             control_plane: false,
             s3: vec![Server::Versitygw],
+            s3_in_memory: false,
             kubernetes,
         }
     }

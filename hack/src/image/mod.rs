@@ -52,6 +52,11 @@ pub fn agent_name() -> String {
     format!("kubedr/agent:{VERSION}")
 }
 
+/// The image of the benches, as a cluster knows it.
+pub fn bench_name() -> String {
+    format!("kubedr.test/bench:{VERSION}")
+}
+
 /// Compiles operator and agent, and writes the archives of their images.
 pub fn build(is_release: bool) -> Result<Vec<PathBuf>> {
     packages::ensure()?;
@@ -87,6 +92,25 @@ fn agent(program: &Path) -> Result<Image> {
     ];
     // Root, because what it backs up is root's alone.
     Ok(Image { name: agent_name(), files, entrypoint: "/agent".into(), user: "0:0" })
+}
+
+/// Writes the archive of the benches' image: the shipped agent's, with what it is measured by and beside.
+pub fn bench() -> Result<PathBuf> {
+    let toolchain = Toolchain::find()?;
+    let mut cargo = toolchain.cargo();
+    cargo.args(["build", "--release", "--package", "kubedr-tests", "--bins"]);
+    command::run_at_length("compiling the benches", &mut cargo)?;
+    let mut image = agent(&toolchain.program("agent", true))?;
+    let programs = [
+        ("stopwatch", toolchain.program("stopwatch", true)),
+        ("etcdctl", ETCD.ensure()?.join("etcdctl")),
+        ("etcd", ETCD.ensure()?.join("etcd")),
+    ];
+    for (name, program) in programs {
+        require_static(&program)?;
+        image.files.push(File::program(name, &program)?);
+    }
+    write("bench", &Image { name: bench_name(), ..image })
 }
 
 fn write(name: &str, image: &Image) -> Result<PathBuf> {

@@ -10,7 +10,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::template::{FILLER, NAME, NAMESPACE};
+use super::template::{FILLER, NAME, NAMESPACE};
 
 /// One kind.
 pub struct Manifest {

@@ -1,4 +1,6 @@
 //! One object as the API server stored it, from which copies are stamped.
+use std::ops::Range;
+
 use anyhow::{Context, Result, ensure};
 use kube::{
     Api, Client,
@@ -7,7 +9,7 @@ use kube::{
 };
 use serde_json::Value;
 
-use crate::{etcd::Etcd, manifests};
+use super::{Etcd, manifests};
 
 /// Namespace of the templates; those of copies have the same length. No part of a name, or names would be changed too.
 pub const NAMESPACE: &str = "space-000";
@@ -25,6 +27,8 @@ pub struct Template {
     key: String,
     value: Vec<u8>,
     uid: String,
+    /// Where copies differ from `value`.
+    places: Places,
     /// How many of a hundred objects are of it.
     pub share: u64,
 }
@@ -71,7 +75,8 @@ impl Template {
             .await
             .context("failed to remove a template")?;
         let uid = made.metadata.uid.context("an object without uid")?;
-        Ok(Self { resource, key, value, uid, share: manifest.share })
+        let places = Places::of(&value, &uid);
+        Ok(Self { resource, key, value, uid, places, share: manifest.share })
     }
 
     /// Its kind.
@@ -95,11 +100,25 @@ impl Template {
 
     /// Bytes of a copy: as long as the template, since lengths are part of how it is encoded.
     pub fn value(&self, number: u64) -> Vec<u8> {
+        self.stamped(number, number)
+    }
+
+    /// The same copy, but with other contents: as if it had been changed for the `version`th time.
+    pub fn changed(&self, number: u64, version: u64) -> Vec<u8> {
+        self.stamped(number, number ^ version.wrapping_mul(0x2545_f491_4f6c_dd1d))
+    }
+
+    fn stamped(&self, number: u64, seed: u64) -> Vec<u8> {
         let mut value = self.value.clone();
-        stamp(&mut value, NAME.as_bytes(), name(number).as_bytes());
-        stamp(&mut value, NAMESPACE.as_bytes(), namespace(number).as_bytes());
-        stamp(&mut value, self.uid.as_bytes(), self.uid(number).as_bytes());
-        fill(&mut value, number);
+        let mut stamp = |places: &[usize], text: &str| {
+            for place in places {
+                value[*place..place + text.len()].copy_from_slice(text.as_bytes());
+            }
+        };
+        stamp(&self.places.names, &name(number));
+        stamp(&self.places.namespaces, &namespace(number));
+        stamp(&self.places.uids, &self.uid(number));
+        fill(&mut value, &self.places.fillers, seed);
         value
     }
 
@@ -113,32 +132,48 @@ impl Template {
     }
 }
 
-/// Replaces every occurrence by another text of the same length.
-fn stamp(value: &mut [u8], from: &[u8], to: &[u8]) {
-    debug_assert_eq!(from.len(), to.len(), "a stamp must not change a length");
-    let mut at = 0;
-    while let Some(found) = value[at..].windows(from.len()).position(|window| window == from) {
-        let begin = at + found;
-        value[begin..begin + to.len()].copy_from_slice(to);
-        at = begin + to.len();
+/// Offsets of what differs between copies.
+struct Places {
+    names: Vec<usize>,
+    namespaces: Vec<usize>,
+    uids: Vec<usize>,
+    fillers: Vec<Range<usize>>,
+}
+
+impl Places {
+    fn of(value: &[u8], uid: &str) -> Self {
+        let all = |text: &str| occurrences(value, text.as_bytes());
+        Self { names: all(NAME), namespaces: all(NAMESPACE), uids: all(uid), fillers: fillers(value) }
     }
 }
 
-/// Puts letters and digits without a pattern where the filler is: what people store does not compress to nothing.
-fn fill(value: &mut [u8], number: u64) {
-    const LETTERS: &[u8; 64] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789ab";
-    let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut at = 0;
-    while let Some(found) = value[at..].windows(FILLER.len()).position(|window| window == FILLER.as_bytes()) {
-        at += found;
-        while value.get(at) == Some(&b'f') {
-            // xorshift64: the same copy is the same bytes, in every run.
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            value[at] = LETTERS[usize::from(state.to_le_bytes()[7] & 63)];
-            at += 1;
+fn occurrences(value: &[u8], text: &[u8]) -> Vec<usize> {
+    let windows = value.windows(text.len()).enumerate();
+    windows.filter(|(_, window)| *window == text).map(|(at, _)| at).collect()
+}
+
+/// Every run of the filler's letter that is at least as long as [`FILLER`].
+fn fillers(value: &[u8]) -> Vec<Range<usize>> {
+    let mut found: Vec<Range<usize>> = Vec::new();
+    for at in occurrences(value, FILLER.as_bytes()) {
+        match found.last_mut() {
+            Some(last) if at < last.end => last.end = at + FILLER.len(),
+            _ => found.push(at..at + FILLER.len()),
         }
+    }
+    found
+}
+
+/// Puts letters and digits without a pattern where the filler is: what people store does not compress to nothing.
+fn fill(value: &mut [u8], places: &[Range<usize>], seed: u64) {
+    const LETTERS: &[u8; 64] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789ab";
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    for place in places.iter().cloned().flatten() {
+        // xorshift64: the same copy is the same bytes, in every run.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        value[place] = LETTERS[usize::from(state.to_le_bytes()[7] & 63)];
     }
 }
 
@@ -154,6 +189,7 @@ mod tests {
         let template = Template {
             resource: ApiResource::from_gvk(&gvk),
             key: format!("/registry/configmaps/{NAMESPACE}/{NAME}"),
+            places: Places::of(&value, uid),
             value: value.clone(),
             uid: uid.to_owned(),
             share: 1,
@@ -168,6 +204,7 @@ mod tests {
         assert!(!text.contains(FILLER), "{text}");
         assert_ne!(one[one.len() - 30..], two[two.len() - 30..], "contents differ");
         assert_eq!(one, template.value(700), "and are the same each time");
+        assert_ne!(one, template.changed(700, 1), "unless it was changed");
         assert_eq!(template.key(20700), "/registry/configmaps/space-007/load-0000020700");
     }
 }

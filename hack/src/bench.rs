@@ -1,0 +1,92 @@
+//! `cargo xtask bench`: figures, never a test. What kubedr does beside what people do today, in turn, in one run.
+//!
+//! The work is done by the program `bench` of the crate `tests`, which has clients; this is its command line.
+
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use crate::cluster::{self, Cluster, Server};
+use crate::command;
+use crate::image;
+use crate::toolchain::Toolchain;
+
+/// The benches' own cluster.
+const CLUSTER: &str = "bench";
+
+/// Arguments of `cargo xtask bench`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  cargo xtask bench backup                          the README's table: 40 minutes
+  cargo xtask bench backup --pairs 3 --objects 300000    the smaller size only: 5 minutes
+  cargo xtask bench backup --json > figures.jsonl   one JSON object a row")]
+pub struct Arguments {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// `agent backup` beside `etcdctl snapshot save` and `restic backup`, in pods of one image and one template.
+    Backup(Backup),
+}
+
+#[derive(Debug, Args)]
+struct Backup {
+    /// Pairs of runs of each size; one more before them is not counted.
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=99))]
+    pairs: u16,
+    /// How many objects etcd holds, for each size: 300,000 are 1.3 GB, 930,000 are 4 GB.
+    #[arg(long, value_delimiter = ',', default_values_t = [300_000, 930_000], value_parser = clap::value_parser!(u64).range(1000..=2_000_000))]
+    objects: Vec<u64>,
+    /// One JSON object a row instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Leave the cluster running afterwards.
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Measures, on a cluster of its own that is removed afterwards.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let Bench::Backup(backup) = &arguments.bench;
+    eprintln!("{}", machine()?);
+    // As they are shipped.
+    let mut images = image::build(true)?;
+    images.push(image::bench()?);
+    // In memory: what the S3 server writes must not be in the way of etcd's own disk.
+    let options =
+        cluster::Options { s3: vec![Server::Versitygw], s3_in_memory: true, ..cluster::Options::default() };
+    let cluster = cluster::up(CLUSTER, &options)?;
+    let result = cluster::load(CLUSTER, &images).and_then(|()| measure(&cluster, backup));
+    if !backup.keep {
+        cluster::down(CLUSTER)?;
+    }
+    result
+}
+
+fn measure(cluster: &Cluster, Backup { pairs, objects, json, .. }: &Backup) -> Result<()> {
+    let mut cargo = Toolchain::find()?.cargo();
+    cargo.args(["run", "--release", "--package", "kubedr-tests", "--bin", "bench"]).stdin(Stdio::null());
+    cargo.envs(cluster::variables(cluster)?).env("KUBEDR_BENCH_IMAGE", image::bench_name());
+    cargo.env("KUBEDR_BENCH", json!({ "pairs": pairs, "objects": objects, "json": json }).to_string());
+    let status = cargo.status().context("cannot start cargo")?;
+    if !status.success() {
+        bail!("bench ended with {status}");
+    }
+    Ok(())
+}
+
+/// What the figures are of.
+fn machine() -> Result<String> {
+    let cpu = command::output(std::process::Command::new("lscpu").arg("--json"))?;
+    let cpu: serde_json::Value = serde_json::from_str(&cpu).context("lscpu prints no JSON")?;
+    let mut fields = cpu["lscpu"].as_array().into_iter().flatten();
+    let model = fields.find(|field| field["field"] == "Model name:").and_then(|field| field["data"].as_str());
+    let cores = std::thread::available_parallelism()?;
+    let memory = std::fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
+    let total = memory.split_whitespace().nth(1).and_then(|kibibytes| kibibytes.parse::<u64>().ok());
+    Ok(format!("{}, {cores} cores, {} GiB", model.unwrap_or("unknown processor"), total.unwrap_or(0) >> 20))
+}
