@@ -57,8 +57,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut images = image::build(true)?;
     images.push(image::bench()?);
     // In memory: what the S3 server writes must not be in the way of etcd's own disk.
-    let options =
-        cluster::Options { s3: vec![Server::Versitygw], s3_in_memory: true, ..cluster::Options::default() };
+    let options = cluster::Options {
+        s3: vec![Server::Versitygw],
+        s3_in_memory: Some("8g".to_owned()),
+        ..cluster::Options::default()
+    };
     let cluster = cluster::up(CLUSTER, &options)?;
     let result = cluster::load(CLUSTER, &images).and_then(|()| measure(&cluster, backup));
     if !backup.keep {

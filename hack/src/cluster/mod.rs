@@ -67,6 +67,7 @@ enum Command {
   cargo xtask cluster up --name tainted --taint
   cargo xtask cluster up --name three --etcd-members 3
   cargo xtask cluster up --name stores --s3 versitygw,minio-tls
+  cargo xtask cluster up --name full --s3 minio --s3-in-memory 64m   S3 that is soon full
   cargo xtask cluster up --name api --control-plane --kubernetes 1.36")]
     Up(Options),
     /// Stops the cluster and removes everything that it left on this machine.

@@ -3,6 +3,7 @@
 //! Mount points are made in overlays whose upper side is memory: the machine's folders stay as they are, and all of it
 //! goes away with the mount namespace.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -47,19 +48,17 @@ pub fn arrange(cluster: &Cluster) -> Result<()> {
         bail!("{} is hidden on the node: set XDG_CACHE_HOME to another place", cluster.folder.display());
     }
     // containerd, runc and the pods' network namespaces (`/run/netns`) keep their state there.
-    mount_memory("/run")?;
+    mount_memory(Path::new("/run"), "mode=755")?;
     fs::create_dir_all("/run/lock")?;
     OVERLAID.iter().try_for_each(|folder| overlay(folder))?;
     BOUND.iter().try_for_each(|(from, to)| bind(&cluster.folder.join(from), Path::new(to)))?;
     for (member, _) in cluster.members() {
         bind(&cluster.folder.join(member), &Path::new("/var/lib").join(member))?;
     }
-    if cluster.options.s3_in_memory {
-        cluster
-            .options
-            .s3
-            .iter()
-            .try_for_each(|server| memory_for_buckets(&server.folder_on_node(cluster)))?;
+    if let Some(size) = &cluster.options.s3_in_memory {
+        let folders: BTreeSet<_> =
+            cluster.options.s3.iter().map(|server| server.folder_on_node(cluster)).collect();
+        folders.iter().try_for_each(|folder| memory_for_buckets(folder, size))?;
     }
     KERNEL_SETTINGS.iter().try_for_each(|(name, value)| pin_kernel_setting(name, value))?;
     // Volumes with mount propagation need shared mounts, as on any node; the group ends at this namespace.
@@ -67,14 +66,14 @@ pub fn arrange(cluster: &Cluster) -> Result<()> {
         .context("cannot share mounts with pods")
 }
 
-fn memory_for_buckets(folder: &Path) -> Result<()> {
+fn memory_for_buckets(folder: &Path, size: &str) -> Result<()> {
     fs::create_dir_all(folder)?;
-    mount_memory(&folder.to_string_lossy())
+    mount_memory(folder, &format!("mode=700,size={size}"))
 }
 
-fn mount_memory(folder: &str) -> Result<()> {
-    mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
-        .with_context(|| format!("cannot mount memory at {folder}"))
+fn mount_memory(folder: &Path, options: &str) -> Result<()> {
+    mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty(), Some(options))
+        .with_context(|| format!("cannot mount memory at {}", folder.display()))
 }
 
 fn overlay(folder: &str) -> Result<()> {

@@ -61,7 +61,7 @@ impl Server {
     /// The folder in which it keeps its buckets, as this machine sees it: memory is mounted on the node only.
     pub fn folder(self, cluster: &Cluster, node_process: i32) -> PathBuf {
         let folder = self.folder_on_node(cluster);
-        if !cluster.options.s3_in_memory {
+        if cluster.options.s3_in_memory.is_none() {
             return folder;
         }
         let root = PathBuf::from(format!("/proc/{node_process}/root"));

@@ -50,9 +50,9 @@ pub struct Options {
     /// The S3 servers on the node; the first is the one that the facts call the endpoint.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "versitygw")]
     pub s3: Vec<Server>,
-    /// Their buckets are in memory: what they write is not in the way of etcd's disk.
-    #[arg(long)]
-    pub s3_in_memory: bool,
+    /// Their buckets are in memory, of so many bytes each (`64m`, `2g`): out of the way of etcd's disk, or soon full.
+    #[arg(long, value_name = "SIZE", num_args = 0..=1, default_missing_value = "8g", value_parser = size)]
+    pub s3_in_memory: Option<String>,
     /// Which API server: the oldest supported one, that of whole clusters, or the newest.
     #[arg(long, value_enum, default_value_t = Kubernetes::V1_35)]
     pub kubernetes: Kubernetes,
@@ -99,7 +99,7 @@ impl Default for Options {
             etcd_members: 1,
             control_plane: false,
             s3: vec![Server::Versitygw],
-            s3_in_memory: false,
+            s3_in_memory: None,
             kubernetes,
         }
     }
@@ -110,6 +110,13 @@ fn members(text: &str) -> Result<usize, String> {
         .ok()
         .filter(|members| [1, 3].contains(members))
         .ok_or_else(|| "1 or 3 are possible".to_owned())
+}
+
+/// A size as tmpfs(5) takes it.
+fn size(text: &str) -> Result<String, String> {
+    let digits = text.strip_suffix(['k', 'm', 'g']).unwrap_or(text);
+    let is_size = digits.parse::<u64>().is_ok_and(|size| size > 0);
+    is_size.then(|| text.to_owned()).ok_or_else(|| "a number of bytes, or of k, m or g".to_owned())
 }
 
 /// Starts a cluster, unless it runs and is healthy.

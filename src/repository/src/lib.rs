@@ -13,6 +13,7 @@ mod access;
 mod bucket;
 mod connection;
 mod format;
+mod listing;
 mod locks;
 mod presence;
 mod process;
@@ -22,7 +23,8 @@ mod verdict;
 
 pub use access::{Access, Credentials};
 pub use bucket::{Bucket, Contents, Object, Page};
+pub use listing::{Listing, Snapshot};
 pub use locks::{Lock, remove_stale_locks};
 pub use presence::{Expected, Opened, Presence, attach};
 pub use process::Stop;
-pub use restic::{FilesBackup, Listing, Restic, Snapshot, SnapshotSummary, StreamBackup, Summary};
+pub use restic::{FilesBackup, Restic, StreamBackup, Summary};

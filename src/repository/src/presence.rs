@@ -13,6 +13,7 @@ mod tree;
 
 use model::{Reason, SnapshotId, result::Failure};
 use packs::Packs;
+use serde::Deserialize;
 use tokio::task::JoinSet;
 use tree::{Needed, Trees, Unseen};
 
@@ -21,7 +22,7 @@ use crate::{
     format::{self, Config, Damaged, Id, Index, Key},
 };
 
-/// Requests for index files that are under way at once.
+/// Requests for files that are under way at once.
 const AT_ONCE: usize = 4;
 
 /// Most missing packs or files that are named.
@@ -73,10 +74,23 @@ pub async fn attach(restic: &Restic, bucket: &Bucket) -> Result<Opened, Failure>
             format!("the repository has version {} of restic's format, known are 1 and 2", config.version);
         return Err(Failure::new(Reason::Unsupported, message));
     }
-    Ok(Opened { id: config.id, key })
+    Ok(Opened::new(config.id, key))
 }
 
 impl Opened {
+    pub(crate) fn new(id: SnapshotId, key: Key) -> Self {
+        Self { id, key }
+    }
+
+    /// Opens and parses an unpacked file of the repository.
+    pub(crate) fn document<T: for<'a> Deserialize<'a>>(
+        &self,
+        stored: Vec<u8>,
+        most: usize,
+    ) -> Result<T, Damaged> {
+        format::documents(&self.key, stored, most)
+    }
+
     /// Id of the repository's config.
     pub fn id(&self) -> &SnapshotId {
         &self.id
@@ -119,7 +133,7 @@ impl Opened {
             return Err(Failure::new(Reason::SnapshotMissing, message));
         };
         named(&name, &stored)?;
-        let document = format::documents::<format::Snapshot>(&self.key, stored, format::Snapshot::MOST);
+        let document = self.document::<format::Snapshot>(stored, format::Snapshot::MOST);
         document.map(|snapshot| snapshot.tree).map_err(|error| damaged(&name, &error))
     }
 
@@ -127,26 +141,40 @@ impl Opened {
         let mut names = Vec::new();
         bucket.list("index/", |page| names.extend(index_files(page))).await?;
         let mut index = Index::default();
-        let mut reads = JoinSet::new();
-        let mut names = names.into_iter();
-        loop {
-            while reads.len() < AT_ONCE
-                && let Some(name) = names.next()
-            {
-                let bucket = bucket.clone();
-                reads.spawn(async move { (bucket.get(&name, Index::MOST_STORED as u64).await, name) });
-            }
-            let Some(read) = reads.join_next().await else { break };
-            let (file, name) = read.map_err(|error| Failure::new(Reason::Bug, error.to_string()))?;
-            // One that is gone by now was replaced by another since it was listed,
-            // and what only the other knows will be missed below.
-            if let Some(file) = file? {
-                named(&name, &file)?;
-                index.add(&self.key, file).map_err(|error| damaged(&name, &error))?;
-            }
-        }
+        // One that is gone by now was replaced by another since it was listed, and what only
+        // the other knows will be missed below.
+        read_each(bucket, names, Index::MOST_STORED as u64, |name, file| {
+            let file = file?;
+            named(name, &file)?;
+            index.add(&self.key, file).map_err(|error| damaged(name, &error))
+        })
+        .await?;
         index.sort();
         Ok(index)
+    }
+}
+
+/// Reads files, some at once, and hands on what was read of each. Those that are not there are passed over.
+pub(crate) async fn read_each(
+    bucket: &Bucket,
+    names: Vec<String>,
+    most: u64,
+    mut each: impl FnMut(&str, Result<Vec<u8>, Failure>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut reads = JoinSet::new();
+    let mut names = names.into_iter();
+    loop {
+        while reads.len() < AT_ONCE
+            && let Some(name) = names.next()
+        {
+            let bucket = bucket.clone();
+            reads.spawn(async move { (bucket.get(&name, most).await, name) });
+        }
+        let Some(read) = reads.join_next().await else { return Ok(()) };
+        let (file, name) = read.map_err(|error| Failure::new(Reason::Bug, error.to_string()))?;
+        if let Some(file) = file.transpose() {
+            each(&name, file)?;
+        }
     }
 }
 
@@ -173,7 +201,7 @@ async fn unless_moved(
 }
 
 /// A file's name is the SHA-256 of what is in it.
-fn named(name: &str, stored: &[u8]) -> Result<(), Failure> {
+pub(crate) fn named(name: &str, stored: &[u8]) -> Result<(), Failure> {
     let hash = Id::of(stored);
     if name.rsplit('/').next().and_then(Id::parse) == Some(hash) {
         return Ok(());
@@ -181,7 +209,7 @@ fn named(name: &str, stored: &[u8]) -> Result<(), Failure> {
     Err(damaged(name, &Damaged::new(format!("its SHA-256 is {hash}"))))
 }
 
-fn damaged(what: &str, error: &Damaged) -> Failure {
+pub(crate) fn damaged(what: &str, error: &Damaged) -> Failure {
     let reason = Reason::RepositoryDamaged;
     Failure::new(reason, format!("{what} cannot be read: {error}. {}", reason.advice()))
 }

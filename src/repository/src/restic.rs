@@ -7,7 +7,7 @@ mod arguments;
 mod output;
 
 pub use arguments::{FilesBackup, StreamBackup};
-pub use output::{Listing, Snapshot, SnapshotSummary, Summary};
+pub use output::Summary;
 
 use std::{
     ffi::OsString,
@@ -21,7 +21,7 @@ use tokio::process::Command;
 use zeroize::Zeroizing;
 
 use crate::{
-    Access, Bucket, Stop,
+    Access, Bucket, Stop, listing,
     process::{self, Ended, Keep},
     verdict::{self, Exit},
 };
@@ -164,86 +164,36 @@ impl Restic {
         }
     }
 
-    /// Lists every snapshot, or fails: the list is never shorter than the truth.
-    pub async fn snapshots(&self) -> Result<Vec<Snapshot>, Failure> {
-        let Listing { snapshots, unreadable } = self.listing().await?;
-        if unreadable.is_empty() {
-            return Ok(snapshots);
-        }
-        Err(output::damaged(&unreadable))
-    }
-
-    /// Lists the snapshots that can be read, and names those that cannot.
-    ///
-    /// Without a lock, so that a running prune cannot hide what is there.
-    ///
-    /// # Guarantees
-    ///
-    /// What is in the bucket is in the list or named: restic says to its standard
-    /// error alone what it left out, and calls that a success.
-    pub async fn listing(&self) -> Result<Listing, Failure> {
-        let listing = self.listed().await?;
-        let left_out = listing.lacks(self.stored().await?);
-        if left_out.is_empty() {
-            return Ok(listing);
-        }
-        // Made since, or left out without a word. What is gone by now does not count.
-        let mut listing = self.listed().await?;
-        let left_out = listing.lacks(left_out);
-        let stored = self.stored().await?;
-        listing.unreadable.extend(left_out.into_iter().filter(|id| stored.contains(id)));
-        Ok(listing)
-    }
-
-    /// Ids of the snapshots in the bucket.
-    async fn stored(&self) -> Result<Vec<String>, Failure> {
-        let bucket = Bucket::new(&self.access)?;
-        let mut ids = Vec::new();
-        let listing = bucket.list("snapshots/", |page| {
-            ids.extend(page.objects.iter().filter_map(|object| output::snapshot_id(&object.name)));
-        });
-        tokio::select! {
-            listed = Box::pin(listing) => listed?,
-            reason = process::told_to_stop(self.stop.clone()) => {
-                return Err(Failure::new(reason, "listing the snapshots was stopped"));
-            }
-        }
-        Ok(ids)
-    }
-
-    async fn listed(&self) -> Result<Listing, Failure> {
-        let arguments = ["snapshots", "--json", "--no-lock"].map(OsString::from).to_vec();
-        let ended = self.end("snapshots", arguments, DOCUMENT).await?;
-        self.judge("snapshots", &ended)?;
-        if let Some(reason) = verdict::unlisted(&ended.last_words) {
-            let what = "restic snapshots could not list the bucket";
-            return Err(self.failure(reason, what, &ended, reason.advice()));
-        }
-        let snapshots = output::parse("snapshots", &ended.output)?;
-        Ok(Listing { snapshots, unreadable: verdict::ignored(&ended.last_words) })
-    }
-
     /// Forgets snapshots by their full ids; it is no error if one is gone already.
     ///
     /// # Guarantees
     ///
     /// After `Ok` none of them is in the repository: restic calls it a success
-    /// when it could not read a snapshot, so the listing is asked afterwards.
+    /// when it could not read a snapshot, so the bucket is asked afterwards.
     pub async fn forget(&self, ids: &[SnapshotId]) -> Result<(), Failure> {
         if ids.is_empty() {
             // Without ids restic would apply a policy to all of them.
             return Ok(());
         }
         self.run("forget", arguments::forget(ids), MESSAGE).await?;
-        let Listing { snapshots, unreadable } = self.listing().await?;
-        let readable = snapshots.iter().map(|snapshot| snapshot.id.as_str());
-        let left = readable.chain(unreadable.iter().map(String::as_str));
-        let left: Vec<_> = left.filter(|left| ids.iter().any(|id| id.as_str() == *left)).collect();
+        let stored = self.stored().await?;
+        let left: Vec<_> = stored.iter().filter(|id| ids.contains(id)).map(SnapshotId::as_str).collect();
         if left.is_empty() {
             return Ok(());
         }
         let message = format!("restic forget succeeded, but these are still there: {}", left.join(", "));
         Err(Failure::new(Reason::Unavailable, message))
+    }
+
+    /// Ids of the snapshots in the bucket.
+    async fn stored(&self) -> Result<Vec<SnapshotId>, Failure> {
+        let bucket = Bucket::new(&self.access)?;
+        tokio::select! {
+            ids = Box::pin(listing::ids(&bucket)) => ids,
+            reason = process::told_to_stop(self.stop.clone()) => {
+                Err(Failure::new(reason, "listing the snapshots was stopped"))
+            }
+        }
     }
 
     async fn run(

@@ -128,20 +128,6 @@ pub(crate) fn said(last_words: &str) -> String {
     messages.split_off(messages.len().saturating_sub(MOST_MESSAGES)).join("; ")
 }
 
-/// Why a listing of snapshots is not whole.
-///
-/// Where restic cannot list the bucket it says so here, prints an empty list, and calls it a success.
-pub(crate) fn unlisted(last_words: &str) -> Option<Reason> {
-    let said = last_words.lines().map(message).find(|text| text.contains("could not load snapshots"))?;
-    Some(by_words(&said).unwrap_or(Reason::Unavailable))
-}
-
-/// Ids of the snapshots that restic left out of a listing because it could not read them.
-pub(crate) fn ignored(last_words: &str) -> Vec<String> {
-    let ids = last_words.lines().filter_map(|line| line.strip_prefix("Ignoring \"")?.split_once('"'));
-    ids.map(|(id, _)| id.to_owned()).collect()
-}
-
 fn message(line: &str) -> String {
     let line = line.trim();
     let Ok(parsed) = serde_json::from_str::<Line>(line) else { return line.to_owned() };
@@ -162,14 +148,6 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-
-    #[test]
-    fn a_listing_that_failed_is_not_an_empty_one() {
-        let failed = "could not load snapshots: client.ListObjectsV2: Access Denied.";
-        assert_eq!(unlisted(failed), Some(Reason::AccessDenied));
-        assert_eq!(unlisted("could not load snapshots: EOF"), Some(Reason::Unavailable));
-        assert_eq!(unlisted("Ignoring \"0f\": ciphertext verification failed"), None);
-    }
 
     #[rstest]
     #[case::no_repository(10, "", Reason::RepositoryGone)]
@@ -228,14 +206,6 @@ mod tests {
     #[test]
     fn a_kill_by_the_kernel_is_want_of_memory() {
         assert_eq!(reason(Exit::Signal(9), ""), Reason::OutOfMemory);
-    }
-
-    #[test]
-    fn a_snapshot_that_restic_left_out_is_named() {
-        let last_words = "Load(<snapshot/76364b1f5f>, 0, 0) failed\n\
-            Ignoring \"76364b1f5f25710d\": failed to load snapshot 76364b1f: LoadRaw(<snapshot/76364b1f5f>): invalid data returned\n";
-        assert_eq!(ignored(last_words), ["76364b1f5f25710d"]);
-        assert_eq!(ignored("nothing of the kind"), Vec::<String>::new());
     }
 
     #[test]

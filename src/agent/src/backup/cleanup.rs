@@ -4,7 +4,10 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use model::{BackupId, Reason, SnapshotId, result::Failure, tags::Tags};
 use repository::{Listing, Restic};
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 
 use super::{Session, history::unfinished};
 
@@ -33,10 +36,16 @@ pub async fn tidy(session: Session, is_proven: bool) {
 async fn undo(session: &Session) {
     let restic = &session.repository.finisher;
     let forgetting = async |restic: Restic| {
-        let seconds = seconds_of(&session.identity.backup, &restic.listing().await?);
+        let seconds = seconds_of(&session.identity.backup, &listing(session).await?);
         restic.forget(&seconds).await.map(|()| seconds.len())
     };
     bounded(restic, forgetting, "made in vain").await;
+}
+
+/// A fresh listing, in no more time than all of it may take.
+async fn listing(session: &Session) -> Result<Listing, Failure> {
+    let listing = timeout(LONGEST, session.opened.listing(&session.repository.bucket)).await;
+    listing.unwrap_or_else(|_| Err(Failure::new(Reason::DeadlineExceeded, "the listing took too long")))
 }
 
 fn seconds_of(backup: &BackupId, listing: &Listing) -> Vec<SnapshotId> {
@@ -55,7 +64,7 @@ fn seconds_of(backup: &BackupId, listing: &Listing) -> Vec<SnapshotId> {
 async fn forget_unfinished(session: &Session) {
     let Ok(then) = session.run.now().checked_sub(ABANDONED) else { return };
     let forgetting = async |restic: Restic| {
-        let unfinished = unfinished(&restic.listing().await?, session.config.owner(), then);
+        let unfinished = unfinished(&listing(session).await?, session.config.owner(), then);
         restic.forget(&unfinished).await.map(|()| unfinished.len())
     };
     bounded(&session.repository.finisher, forgetting, "left unfinished by a run before").await;
@@ -129,7 +138,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let slow = "trap 'kill $!; sleep 0.2; echo > unlocked; exit 130' INT; cd \"$HOME\"; sleep 60 & wait";
         let restic = restic(folder.path(), slow);
-        bounded(&restic, async |restic: Restic| restic.listing().await.map(|_| 1), "slow").await;
+        bounded(&restic, async |restic: Restic| restic.version().await.map(|_| 1), "slow").await;
         assert!(folder.path().join("unlocked").exists(), "it was dropped before it took its lock away");
     }
 }

@@ -213,14 +213,7 @@ pub(super) mod tests {
 
         fn snapshot(&self, id: SnapshotId, second: Option<Second>) -> Snapshot {
             let time = Timestamp::from_second(self.raft_index.cast_signed()).expect("a time");
-            Snapshot {
-                id,
-                time,
-                tags: self.tags(second),
-                hostname: String::new(),
-                paths: vec![],
-                summary: None,
-            }
+            Snapshot { id, time, tags: self.tags(second) }
         }
 
         fn first(&self) -> Snapshot {

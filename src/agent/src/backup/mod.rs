@@ -72,7 +72,8 @@ impl Session {
         let restic_version = repository.restic.version().await?;
         let opened = repository.open_pinned(&config.pinned, &run).await?;
         let source = run.unless_stopped(source::choose(&config, &run)).await?;
-        let history = History::read(&repository.restic.listing().await?.snapshots, config.owner());
+        let listing = run.unless_stopped(opened.listing(&repository.bucket)).await?;
+        let history = History::read(&listing.snapshots, config.owner());
         let identity = Identity::new(&history, &config, &source)?;
         Ok(Self { config, run, repository, opened, source, identity, restic_version })
     }

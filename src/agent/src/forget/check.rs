@@ -170,7 +170,7 @@ mod tests {
     }
 
     fn snapshot(id: SnapshotId, time: Timestamp, tags: Vec<String>) -> Snapshot {
-        Snapshot { id, time, tags, hostname: String::new(), paths: Vec::new(), summary: None }
+        Snapshot { id, time, tags }
     }
 
     /// Later names are later backups.

@@ -24,7 +24,7 @@ use crate::{config::ForgetConfig, repository_access::Repository, run::Run};
 pub async fn forget(config: ForgetConfig, run: Run) -> Outcome<Forgotten> {
     let repository = Repository::new(&config.place, &run)?;
     let opened = repository.open_pinned(&config.pinned, &run).await?;
-    let listing = repository.restic.snapshots().await?;
+    let listing = run.unless_stopped(opened.snapshots(&repository.bucket)).await?;
     let Permit { going, survivors } = check(&config.list, &listing, config.owner(), run.now())?;
     let evidence = config.place.mounts.at(EVIDENCE_FILE);
     let evidence = [(&*evidence.to_string_lossy(), None)];

@@ -15,8 +15,13 @@ pub(crate) struct Config {
 /// A file of `snapshots/`.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Snapshot {
+    /// When the backup began.
+    pub(crate) time: jiff::Timestamp,
     /// The root of its files.
     pub(crate) tree: Id,
+    /// What it was marked with; absent or null without any.
+    #[serde(default)]
+    pub(crate) tags: Option<Vec<String>>,
 }
 
 /// A tree blob: one folder.

@@ -1,15 +1,9 @@
 //! What restic prints.
-use std::collections::HashSet;
-
-use jiff::Timestamp;
 use model::{Reason, SnapshotId, result::Failure};
 use serde::Deserialize;
 
 /// Oldest restic that knows all that it is told: exit codes of its own since 0.17, `--compression=fastest` since 0.19.
 pub(super) const OLDEST: (u32, u32) = (0, 19);
-
-/// Most snapshots that a message names.
-const MOST_NAMED: usize = 10;
 
 /// What restic says of a backup that it made.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -31,73 +25,6 @@ pub struct Summary {
     /// Seconds.
     #[serde(default)]
     pub total_duration: f64,
-}
-
-/// One snapshot of a listing.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Snapshot {
-    /// Full id.
-    pub id: SnapshotId,
-    /// When the backup began.
-    pub time: Timestamp,
-    /// Tags; see [`model::tags`].
-    #[serde(default)]
-    pub tags: Vec<String>,
-    /// Host name.
-    #[serde(default)]
-    pub hostname: String,
-    /// What was backed up.
-    #[serde(default)]
-    pub paths: Vec<String>,
-    /// Figures; absent before restic 0.17.
-    #[serde(default)]
-    pub summary: Option<SnapshotSummary>,
-}
-
-/// What is in the repository.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Listing {
-    /// Snapshots that can be read.
-    pub snapshots: Vec<Snapshot>,
-    /// Ids of those that cannot.
-    pub unreadable: Vec<String>,
-}
-
-/// Figures of a stored snapshot.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct SnapshotSummary {
-    /// When it began.
-    pub backup_start: Timestamp,
-    /// When it ended.
-    pub backup_end: Timestamp,
-    /// Bytes added to the repository, before compression.
-    #[serde(default)]
-    pub data_added: u64,
-    /// Bytes read.
-    #[serde(default)]
-    pub total_bytes_processed: u64,
-}
-
-impl Listing {
-    /// Those of the stored snapshots that it neither lists nor names.
-    pub(super) fn lacks(&self, stored: Vec<String>) -> Vec<String> {
-        let listed = self.snapshots.iter().map(|snapshot| snapshot.id.as_str());
-        let known: HashSet<&str> = listed.chain(self.unreadable.iter().map(String::as_str)).collect();
-        stored.into_iter().filter(|id| !known.contains(id.as_str())).collect()
-    }
-}
-
-/// The id of a snapshot, if that is the name of one in the bucket.
-pub(super) fn snapshot_id(name: &str) -> Option<String> {
-    let id: SnapshotId = name.strip_prefix("snapshots/")?.parse().ok()?;
-    Some(id.to_string())
-}
-
-/// The failure of whoever needs all snapshots where some cannot be read.
-pub(super) fn damaged(unreadable: &[String]) -> Failure {
-    let named = unreadable.iter().take(MOST_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    let (count, reason) = (unreadable.len(), Reason::RepositoryDamaged);
-    Failure::new(reason, format!("{count} snapshots cannot be read: {named}. {}", reason.advice()))
 }
 
 /// Whether a line is one of those that are read: a summary or an id, no progress.

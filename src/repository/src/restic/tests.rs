@@ -1,11 +1,9 @@
-use std::os::unix::fs::PermissionsExt;
-
 use rstest::rstest;
 
 use model::{BucketLookup, Store};
 
 use super::{
-    output::{damaged, is_message, is_new_enough, last_line, parse, snapshot_id, version},
+    output::{is_message, is_new_enough, last_line, version},
     *,
 };
 use crate::access::tests::credentials;
@@ -125,58 +123,6 @@ fn a_version_is_read(#[case] text: &str, #[case] expected: Option<&str>, #[case]
     let found = version(text);
     assert_eq!(found.as_deref(), expected);
     assert_eq!(found.is_some_and(|version| is_new_enough(&version)), fits);
-}
-
-#[test]
-fn a_listing_of_restic_is_read() {
-    let json = r#"[{"time":"2026-11-21T11:18:37.079528465+01:00","tree":"d78fa8776f89af33096ff2689e6e9000b50b6bf3199466c7fc2c1c99ddf584f2","paths":["/data/etcd-snapshot.db"],"hostname":"h","username":"root","tags":["kubedr","a:b","c"],"program_version":"restic 0.19.1","summary":{"backup_start":"2026-11-21T10:18:37.079528465Z","backup_end":"2026-11-21T10:18:38.058485752Z","files_new":1,"data_added":3000789,"total_bytes_processed":3000000},"id":"646c7d1cf0a7b62b78ee7ecae74dee9931dd91be717b02038a80c1a6794c0011","short_id":"646c7d1c"},
-        {"time":"2015-01-02T18:10:50.895208559+01:00","tree":"2da81727b6585232894cfbb8f8bdab8d1eccd3d8f7c92bc934d62e62e618ffdf","paths":["/x"],"id":"abababababababababababababababababababababababababababababababab"}]"#;
-    let listed: Vec<Snapshot> = parse("snapshots", json.as_bytes()).expect("as restic writes it");
-    assert_eq!(listed[0].time.to_string(), "2026-11-21T10:18:37.079528465Z");
-    assert_eq!(listed[0].tags, ["kubedr", "a:b", "c"]);
-    assert_eq!(listed[0].summary.as_ref().map(|it| it.data_added), Some(3_000_789));
-    assert_eq!(listed[1].summary, None);
-}
-
-fn listing(listed: &str, unreadable: &str) -> Listing {
-    let json = format!(r#"[{{"time":"2026-11-21T11:18:37Z","id":"{}"}}]"#, listed.repeat(64));
-    let snapshots = parse("snapshots", json.as_bytes()).expect("as restic writes it");
-    Listing { snapshots, unreadable: vec![unreadable.repeat(64)] }
-}
-
-#[test]
-fn a_snapshot_that_restic_left_out_without_a_word_is_found_in_the_bucket() {
-    let stored = ["a", "b", "c"].map(|digit| digit.repeat(64)).to_vec();
-    assert_eq!(listing("a", "b").lacks(stored), ["c".repeat(64)]);
-    assert_eq!(listing("a", "b").lacks(vec!["a".repeat(64)]), Vec::<String>::new());
-}
-
-#[test]
-fn only_what_has_the_name_of_a_snapshot_is_one() {
-    let id = "0f".repeat(32);
-    assert_eq!(snapshot_id(&format!("snapshots/{id}")), Some(id.clone()));
-    for name in [format!("index/{id}"), "snapshots/.tmp".to_owned(), format!("snapshots/{id}.bak")] {
-        assert_eq!(snapshot_id(&name), None);
-    }
-}
-
-#[test]
-fn snapshots_that_cannot_be_read_are_named_as_damage() {
-    let failure = damaged(&vec!["0f".repeat(32); 100]);
-    assert_eq!(failure.reason, Reason::RepositoryDamaged);
-    assert!(failure.message.starts_with("100 snapshots cannot be read: 0f0f"), "{failure}");
-    assert!(failure.message.len() < 1000 && failure.message.ends_with(Reason::RepositoryDamaged.advice()));
-}
-
-#[tokio::test]
-async fn a_listing_that_failed_is_not_taken_for_an_empty_one() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let program = folder.path().join("restic");
-    let script = "#!/bin/sh\necho '[]'; echo 'could not load snapshots: Access Denied.' >&2\n";
-    std::fs::write(&program, script).expect("a script");
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).expect("a mode");
-    let restic = Restic::new(&access(), folder.path()).program(program);
-    assert_eq!(restic.listing().await.expect_err("failed").reason, Reason::AccessDenied);
 }
 
 #[rstest]
