@@ -4,7 +4,7 @@
 
 use std::process::Stdio;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -19,9 +19,9 @@ const CLUSTER: &str = "bench";
 /// Arguments of `cargo xtask bench`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  cargo xtask bench backup                          the README's table: 40 minutes
-  cargo xtask bench backup --pairs 3 --objects 300000    the smaller size only: 5 minutes
-  cargo xtask bench backup --json > figures.jsonl   one JSON object a row")]
+  cargo xtask bench backup                               both sizes, nine pairs each: more than an hour
+  cargo xtask bench backup --pairs 3 --objects 300000    the smaller size only: about 10 minutes
+  cargo xtask bench backup --json > figures.jsonl        one JSON object a row")]
 pub struct Arguments {
     #[command(subcommand)]
     bench: Bench,
@@ -75,11 +75,7 @@ fn measure(cluster: &Cluster, Backup { pairs, objects, json, .. }: &Backup) -> R
     cargo.args(["run", "--release", "--package", "kubedr-tests", "--bin", "bench"]).stdin(Stdio::null());
     cargo.envs(cluster::variables(cluster)?).env("KUBEDR_BENCH_IMAGE", image::bench_name());
     cargo.env("KUBEDR_BENCH", json!({ "pairs": pairs, "objects": objects, "json": json }).to_string());
-    let status = cargo.status().context("cannot start cargo")?;
-    if !status.success() {
-        bail!("bench ended with {status}");
-    }
-    Ok(())
+    command::run_visibly(&mut cargo)
 }
 
 /// What the figures are of.

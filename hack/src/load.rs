@@ -4,10 +4,11 @@
 
 use std::process::Stdio;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use clap::Args;
 
 use crate::cluster::{self, Cluster};
+use crate::command;
 use crate::toolchain::Toolchain;
 
 /// Arguments of `cargo xtask load`.
@@ -38,9 +39,5 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Some(target) => cargo.env("KUBEDR_LOAD_TARGET", target),
         None => cargo.env_remove("KUBEDR_LOAD_TARGET"),
     };
-    let status = cargo.status().context("cannot start cargo")?;
-    if !status.success() {
-        bail!("load ended with {status}");
-    }
-    Ok(())
+    command::run_visibly(&mut cargo)
 }

@@ -171,7 +171,7 @@ impl<'a> Bench<'a> {
         let mut etcd = self.etcd.clone();
         for object in (number % 100..self.objects).step_by(100) {
             let template = &self.templates[load::which(self.templates, object)];
-            etcd.put_all(vec![(template.key(object), template.changed(object, number + 1))]).await?;
+            etcd.put(&template.key(object), template.changed(object, number + 1)).await?;
         }
         Ok(())
     }

@@ -10,8 +10,8 @@ const RETRY_LOCK: &str = "--retry-lock=5m";
 /// How long a forget waits: it is tried again soon, and who holds the lock shall be known within a minute.
 const RETRY_LOCK_TO_FORGET: &str = "--retry-lock=30s";
 
-/// How a stream is compressed: of etcd's pages as small as by default, in two thirds of the time (`cargo xtask bench
-/// backup`), which is processor time beside etcd.
+/// How a stream is compressed: etcd's pages become as small as by default, in two thirds of the processor time beside
+/// etcd (src/README.md has the figures).
 const FASTEST: &str = "--compression=fastest";
 
 /// A backup of what a program writes to its standard output.
