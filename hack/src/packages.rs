@@ -27,6 +27,7 @@ const NEEDS: &[Need] = &[
     Need { file: "conntrack", package: "conntrack" },
     Need { file: "ip", package: "iproute2" },
     Need { file: "openssl", package: "openssl" },
+    Need { file: "curl", package: "curl" },
     Need { file: "nsenter", package: "util-linux" },
     Need { file: "unshare", package: "util-linux" },
     Need { file: "setsid", package: "util-linux" },

@@ -56,11 +56,11 @@ const THREADS: &str = "6";
 const OTHER_SERVER: Server = Server::MinioTls;
 
 /// What runs against it too, each time: the tests whose answers depend on the server most.
-const ON_THE_OTHER_SERVER: [&str; 2] = ["metadata_location", "restore::"];
+const ON_THE_OTHER_SERVER: [&str; 3] = ["metadata_location", "restore::", "full_bucket"];
 
 /// What only the first server can be asked: these tests change files in its folder, or speak http.
-const ON_THE_FIRST_SERVER: [&str; 5] =
-    ["lost_pack", "lock_that", "seed::", "what_a_server_answers", "connections_are_cut"];
+const ON_THE_FIRST_SERVER: [&str; 6] =
+    ["lost_pack", "lock_that", "seed::", "what_a_server_answers", "connections_are_cut", "wrong_clock"];
 
 /// Runs all steps up to the first that fails; the cluster is removed in any case.
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -133,7 +133,8 @@ impl Steps {
     }
 
     fn on_cluster(&mut self, images: &[PathBuf], arguments: &Arguments) -> Result<()> {
-        let s3 = if arguments.filter.is_some() { SERVERS[..1].to_vec() } else { SERVERS.to_vec() };
+        let s3 = if arguments.filter.is_some() { &SERVERS[..1] } else { &SERVERS };
+        let s3 = [s3, &[Server::VersitygwBehind]].concat();
         let options = cluster::Options { s3, ..cluster::Options::default() };
         let cluster = self.step("cluster up", |_| cluster::up(CLUSTER, &options))?;
         self.step("load images", |_| cluster::load(CLUSTER, images))?;

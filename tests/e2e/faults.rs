@@ -4,6 +4,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use kubedr_tests::{
     Damage, EtcdRelay, Installation, Snapshot, TcpRelay, Weather, condition, pair, with_kubedr,
+    within_a_minute,
 };
 use serde_json::json;
 
@@ -113,6 +114,40 @@ async fn a_backup_whose_connections_are_cut_is_no_backup_and_the_next_one_is() {
         assert!(kubedr.records("etcd").await?.is_empty() && kubedr.bucket.snapshots().await?.is_empty());
         relay.set(Weather::Fair);
         kubedr.successful_backup("etcd").await.map(drop)
+    })
+    .await;
+}
+
+/// Bytes: enough for a repository without backups and its locks, too little for etcd.
+const SMALL: u64 = 48 << 10;
+
+#[tokio::test]
+async fn a_full_bucket_is_named_at_once_and_the_next_backup_has_room() {
+    with_kubedr("full", async |kubedr| {
+        kubedr.ready_policy(&json!({})).await?;
+        kubedr.bucket.limit(SMALL).await?;
+        let status =
+            within_a_minute(Box::pin(kubedr.backup("etcd"))).await?.policy.status.unwrap_or_default();
+        assert_eq!(status.backup_status.as_deref(), Some("Failed"), "{status:#?}");
+        assert_eq!(condition(&status.conditions, "Fresh"), ("False", "QuotaExceeded"));
+        assert!(kubedr.records("etcd").await?.is_empty());
+        kubedr.bucket.make_room().await?;
+        kubedr.successful_backup("etcd").await?;
+        assert_eq!(kubedr.bucket.snapshots().await?.len(), 2, "the pair, and nothing of the one that failed");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_with_a_wrong_clock_is_named_and_another_one_is_taken() {
+    with_kubedr("clock", async |kubedr| {
+        let mut location = kubedr.location("s3");
+        location["spec"]["url"] = json!(kubedr.cluster.s3_url("versitygw-behind")?);
+        kubedr.apply(location).await?;
+        kubedr.location_is("s3", ("False", "ClockSkew")).await?;
+        kubedr.apply(kubedr.location("s3")).await?;
+        kubedr.location_is("s3", ("True", "Ready")).await.map(drop)
     })
     .await;
 }

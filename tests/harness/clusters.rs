@@ -44,11 +44,15 @@ impl Own {
         Ok(Program::new("kubectl").env("KUBECONFIG", kubeconfig))
     }
 
-    /// Starts a pod that does nothing, and returns the one container that it runs in.
+    /// Starts a pod that does nothing on any node, and returns the one container that it runs in.
     async fn start_pod(&self) -> Result<String> {
+        self.start_pod_on(None).await
+    }
+
+    async fn start_pod_on(&self, node: Option<&str>) -> Result<String> {
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "idle", "namespace": "default" },
-            "spec": { "containers": [
+            "spec": { "nodeName": node, "containers": [
                 { "name": "idle", "image": "kubedr.test/pause:1", "imagePullPolicy": "Never" },
             ] },
         });
@@ -58,6 +62,14 @@ impl Own {
             Ok(if pod.starts_with("true 0 ") { Ok(pod) } else { Err(pod) })
         })
         .await
+    }
+
+    /// Whether something on the node can connect to an address, and what is said of it.
+    async fn connect(&self, address: &str, port: u16) -> Result<(bool, String)> {
+        let line = format!("exec 3<>/dev/tcp/{address}/{port}");
+        let exec = ["cluster", "exec", "--name", self.name, "--", "timeout", "10", "bash", "-c", &line];
+        let output = xtask()?.args(exec).output().await?;
+        Ok((output.code == Some(0), output.stderr))
     }
 
     /// Whether the pod's container is ready, how often it was restarted, and its id.
@@ -92,6 +104,39 @@ async fn stay_alive(clusters: [&Own; 2]) -> Result<()> {
     .await?;
     let after = (clusters[0].container().await?, clusters[1].container().await?);
     ensure!(before == after, "a pod was ended or restarted: {before:?}, then {after:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_second_node_joins_a_cluster_and_goes_with_it() -> Result<()> {
+    let one = Own::up("nodes-1", &[]).await?;
+    let two = Own::up("nodes-2", &["--join", one.name, "--label", "example.org/second="]).await;
+    let result = match &two {
+        Ok(two) => joined(&one, two).await,
+        Err(_) => Ok(()),
+    };
+    one.down().await?;
+    two?;
+    let clusters = clusters_folder()?;
+    for name in ["nodes-1", "nodes-2"] {
+        assert_eq!(left(name, &clusters.join(name))?, Vec::<String>::new());
+    }
+    result
+}
+
+async fn joined(one: &Own, two: &Own) -> Result<()> {
+    one.start_pod_on(Some("node2")).await?;
+    let healthy = ["get", "--raw", "/api/v1/nodes/node2/proxy/healthz"];
+    let healthy = one.kubectl().await?.args(healthy).succeed().await?;
+    ensure!(healthy == "ok", "the API server does not reach the second kubelet: {healthy}");
+    let address = ["get", "pod", "idle", "--output", "jsonpath={.status.podIP}"];
+    let address = one.kubectl().await?.args(address).succeed().await?;
+    ensure!(address.starts_with("10.244.1."), "the pod has the address {address}");
+    // Nobody listens there, so whoever reaches it is refused, and whoever does not waits in vain.
+    let (_, said) = one.connect(&address, 9).await?;
+    ensure!(said.contains("refused"), "the first node does not reach the pod: {said}");
+    let (is_reached, said) = two.connect("10.96.0.1", 443).await?;
+    ensure!(is_reached, "the second node does not reach services: {said}");
     Ok(())
 }
 

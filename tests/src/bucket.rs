@@ -12,6 +12,8 @@ use crate::{Program, until};
 /// One bucket and the keys to it.
 #[derive(Clone, Debug)]
 pub struct Bucket {
+    /// Name of the S3 server, as `cargo xtask cluster up --s3` has it.
+    pub server: String,
     /// URL of the S3 server.
     pub endpoint: String,
     /// File of the private authority that signed the server's certificate, where there is one.

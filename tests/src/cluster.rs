@@ -28,6 +28,7 @@ pub struct Cluster {
 /// One of the cluster's S3 servers; of a control plane alone nothing but empty names.
 #[derive(Clone, Debug, Default)]
 struct S3Server {
+    name: String,
     url: String,
     folder: PathBuf,
     /// File of the private authority that signed its certificate, where it has TLS.
@@ -46,10 +47,11 @@ impl S3Server {
             Some((name, rest.split_once('=')?))
         });
         let found = known.find(|(name, _)| wanted.as_deref().is_none_or(|wanted| wanted == *name));
-        let (_, (url, folder)) =
+        let (name, (url, folder)) =
             found.with_context(|| format!("the cluster has no S3 server {wanted:?}: {servers}"))?;
         let authority = url.starts_with("https:").then(|| variable("KUBEDR_S3_CA")).transpose()?;
         Ok(Self {
+            name: name.to_owned(),
             url: url.to_owned(),
             folder: folder.into(),
             authority: authority.map(PathBuf::from),
@@ -59,7 +61,8 @@ impl S3Server {
     }
 }
 
-fn variable(name: &str) -> Result<String> {
+/// A fact of the cluster.
+pub(crate) fn variable(name: &str) -> Result<String> {
     std::env::var(name).with_context(|| {
         format!("{name} is not set: run `cargo xtask test`, or eval \"$(cargo xtask cluster env)\"")
     })
@@ -118,9 +121,18 @@ impl Cluster {
         Program::new(name)
     }
 
+    /// URL of an S3 server, by the name that `cargo xtask cluster up --s3` has for it.
+    pub fn s3_url(&self, name: &str) -> Result<String> {
+        let servers = variable("KUBEDR_S3_SERVERS")?;
+        let found = servers.split(' ').find_map(|server| server.strip_prefix(name)?.strip_prefix('='));
+        let found = found.with_context(|| format!("the cluster has no S3 server {name:?}: {servers}"))?;
+        Ok(found.split('=').next().unwrap_or_default().to_owned())
+    }
+
     /// A bucket of the chosen S3 server that nothing has made yet.
     pub fn bucket(&self, name: &str) -> Bucket {
         Bucket {
+            server: self.s3.name.clone(),
             endpoint: self.s3.url.clone(),
             authority: self.s3.authority.clone(),
             server_folder: self.s3.folder.clone(),

@@ -19,14 +19,23 @@ const INTERVAL: Duration = Duration::from_millis(250);
 /// After [`PATIENCE`], with the last answer that was not what was waited for.
 pub async fn until<T, Seen: Debug>(
     what: &str,
+    ask: impl AsyncFnMut() -> Result<std::result::Result<T, Seen>>,
+) -> Result<T> {
+    until_within(PATIENCE, what, ask).await
+}
+
+/// As [`until`], for what may take longer or must not take as long.
+pub async fn until_within<T, Seen: Debug>(
+    patience: Duration,
+    what: &str,
     mut ask: impl AsyncFnMut() -> Result<std::result::Result<T, Seen>>,
 ) -> Result<T> {
     let started = Instant::now();
     loop {
         match ask().await? {
             Ok(found) => return Ok(found),
-            Err(seen) if started.elapsed() > PATIENCE => {
-                bail!("waited {PATIENCE:?} for {what}; last seen: {seen:#?}")
+            Err(seen) if started.elapsed() > patience => {
+                bail!("waited {patience:?} for {what}; last seen: {seen:#?}")
             }
             Err(_) => tokio::time::sleep(INTERVAL).await,
         }

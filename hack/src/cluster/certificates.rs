@@ -4,13 +4,13 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
 
-use super::{Cluster, NODE, s3};
+use super::{Cluster, folder_of, s3};
 use crate::command;
 
 /// One certificate, with its key beside it.
@@ -20,8 +20,8 @@ struct Certificate {
     subject: String,
     /// The section of openssl.cnf that says what it is good for.
     section: &'static str,
-    /// File of the authority that signs it; an authority signs itself.
-    authority: Option<&'static str>,
+    /// Its authority's file without its ending, below the cluster's folder or another's; an authority signs itself.
+    authority: Option<PathBuf>,
 }
 
 const CLUSTER_CA: &str = "kubernetes/pki/ca";
@@ -29,20 +29,37 @@ const ETCD_CA: &str = "kubernetes/pki/etcd/ca";
 const FRONT_PROXY_CA: &str = "kubernetes/pki/front-proxy-ca";
 /// Of the S3 servers with TLS.
 const S3_CA: &str = "s3-authority/ca";
+/// What a node has that runs no control plane; the administrator's is for who starts it.
+const OF_EVERY_NODE: [&str; 3] = ["clients/admin", "clients/kube-proxy", "clients/kubelet"];
 
 /// Makes all certificates and keys; authorities first, then everything that they sign.
 pub fn make(cluster: &Cluster) -> Result<()> {
     for folder in ["kubernetes/pki/etcd", "clients"] {
         fs::create_dir_all(cluster.folder.join(folder))?;
     }
+    if let Some(name) = &cluster.options.join {
+        return join(cluster, &folder_of(name)?);
+    }
     at_once(&cluster.folder, &authorities())?;
-    at_once(&cluster.folder, &signed())?;
+    at_once(&cluster.folder, &signed(&cluster.node()))?;
     for (made, used) in
         [("crt", s3::certificate_file(&cluster.folder)), ("key", s3::key_file(&cluster.folder))]
     {
         fs::rename(cluster.folder.join("s3-authority/server").with_extension(made), used)?;
     }
     service_account_key(&cluster.folder.join("kubernetes/pki"))
+}
+
+/// What a further node has: certificates that the authority of the cluster signed, and that authority's own, not its key.
+fn join(cluster: &Cluster, control: &Path) -> Result<()> {
+    let authority = control.join(CLUSTER_CA);
+    let public = authority.with_extension("crt");
+    fs::copy(&public, cluster.folder.join(CLUSTER_CA).with_extension("crt"))
+        .with_context(|| format!("cannot copy {}", public.display()))?;
+    let signed = signed(&cluster.node()).into_iter();
+    let of_every_node = signed.filter(|signed| OF_EVERY_NODE.contains(&signed.file));
+    let joined = of_every_node.map(|signed| Certificate { authority: Some(authority.clone()), ..signed });
+    at_once(&cluster.folder, &joined.collect::<Vec<_>>())
 }
 
 fn authorities() -> Vec<Certificate> {
@@ -56,15 +73,15 @@ fn authorities() -> Vec<Certificate> {
     ]
 }
 
-fn signed() -> Vec<Certificate> {
-    let certificate = |file, subject: &str, section, authority| Certificate {
+fn signed(node: &str) -> Vec<Certificate> {
+    let certificate = |file, subject: &str, section, authority: &str| Certificate {
         file,
         subject: subject.into(),
         section,
-        authority: Some(authority),
+        authority: Some(PathBuf::from(authority)),
     };
-    let node = format!("/CN={NODE}");
-    let kubelet = format!("/O=system:nodes/CN=system:node:{NODE}");
+    let kubelet = format!("/O=system:nodes/CN=system:node:{node}");
+    let node = format!("/CN={node}");
     vec![
         certificate("kubernetes/pki/apiserver", "/CN=kube-apiserver", "apiserver", CLUSTER_CA),
         certificate(
@@ -115,8 +132,10 @@ fn make_one(folder: &Path, certificate: &Certificate) -> Result<()> {
         .args(["-extensions", certificate.section, "-config"])
         .arg(folder.join("configuration/openssl.cnf"));
     openssl.arg("-keyout").arg(&key).arg("-out").arg(file(certificate.file, "crt"));
-    if let Some(authority) = certificate.authority {
-        openssl.arg("-CA").arg(file(authority, "crt")).arg("-CAkey").arg(file(authority, "key"));
+    if let Some(authority) = &certificate.authority {
+        let authority = folder.join(authority);
+        openssl.arg("-CA").arg(authority.with_extension("crt"));
+        openssl.arg("-CAkey").arg(authority.with_extension("key"));
     }
     command::run(&mut openssl)?;
     protect(&key)
@@ -142,7 +161,7 @@ mod tests {
 
     #[test]
     fn layout_is_that_of_kubeadm() {
-        let (authorities, signed) = (authorities(), signed());
+        let (authorities, signed) = (authorities(), signed("node1"));
         let mut files: Vec<_> =
             authorities.iter().chain(&signed).map(|certificate| certificate.file).collect();
         files.retain(|file| file.starts_with("kubernetes/pki/"));

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::network::{POD_RANGE, SERVICE_IP, SERVICE_RANGE};
-use super::{Cluster, NODE};
+use super::Cluster;
+use super::network::{POD_RANGES, SERVICE_IP, SERVICE_RANGE, pod_range};
 
 /// File below the cluster's folder, and its template.
 const FILES: &[(&str, &str)] = &[
@@ -74,13 +74,15 @@ pub fn fill_in(template: &str, cluster: &Cluster) -> String {
     let values = [
         ("{{etcd_peers}}", joined(&|(name, ip)| format!("{name}=https://{ip}:2380"))),
         ("{{etcd_clients}}", joined(&|(_, ip)| format!("https://{ip}:2379"))),
-        ("{{member_sans}}", joined(&|(_, ip)| format!("IP:{ip}"))),
-        ("{{node}}", NODE.to_owned()),
+        ("{{address_sans}}", format!("IP:{}", cluster.addresses().join(",IP:"))),
+        ("{{node}}", cluster.node()),
         ("{{machine_ip}}", cluster.network.machine_ip()),
         ("{{node_ip}}", cluster.network.node_ip()),
+        ("{{control_ip}}", cluster.control.node_ip()),
         ("{{service_range}}", SERVICE_RANGE.to_owned()),
         ("{{service_ip}}", SERVICE_IP.to_owned()),
-        ("{{pod_range}}", POD_RANGE.to_owned()),
+        ("{{pod_range}}", pod_range(cluster.ordinal)),
+        ("{{pod_ranges}}", POD_RANGES.to_owned()),
         ("{{cgroup}}", format!("/{}", super::mounts::cgroup_name(&cluster.name))),
         ("{{folder}}", cluster.folder.display().to_string()),
     ];
@@ -112,6 +114,8 @@ pub mod tests {
             name: "x".into(),
             folder: folder.into(),
             network: super::super::network::tests::example(),
+            control: super::super::network::tests::example(),
+            ordinal: 1,
             programs: Vec::new(),
             pause_image: "/i".into(),
             options: super::super::Options { etcd_members, ..Default::default() },

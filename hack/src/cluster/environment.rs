@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use super::s3::{self, Server};
-use super::{Cluster, NODE, configuration, processes};
+use super::{Cluster, configuration, processes};
 use crate::image;
 
 /// How facts are printed.
@@ -29,8 +29,10 @@ pub fn variables(cluster: &Cluster) -> Result<Vec<(&'static str, String)>> {
     let process = processes::node_process(&cluster.folder)?;
     let process =
         process.with_context(|| format!("cluster {:?} has crashed: start it again", cluster.name))?;
+    let endpoint = format!("https://{}:2379", cluster.control.node_ip());
     let endpoints: Vec<_> =
         cluster.members().into_iter().map(|(_, ip)| format!("https://{ip}:2379")).collect();
+    let endpoints = if endpoints.is_empty() { endpoint.clone() } else { endpoints.join(",") };
     let mut variables = vec![
         ("KUBECONFIG", cluster.kubeconfig().display().to_string()),
         ("PATH", cluster.path()?),
@@ -43,10 +45,12 @@ pub fn variables(cluster: &Cluster) -> Result<Vec<(&'static str, String)>> {
         ("KUBEDR_NODE_IP", network.node_ip()),
         ("KUBEDR_NODE_PID", process.to_string()),
         ("KUBEDR_MACHINE_IP", network.machine_ip()),
-        ("KUBEDR_ETCD_ENDPOINT", format!("https://{}:2379", network.node_ip())),
-        ("KUBEDR_ETCD_ENDPOINTS", endpoints.join(",")),
+        ("KUBEDR_ETCD_ENDPOINT", endpoint),
+        ("KUBEDR_ETCD_ENDPOINTS", endpoints),
     ];
-    if !cluster.options.control_plane {
+    if cluster.has_joined() {
+        variables.push(("KUBEDR_NODE", cluster.node()));
+    } else if !cluster.options.control_plane {
         variables.extend(of_node(cluster, process));
     }
     Ok(variables)
@@ -60,7 +64,7 @@ fn of_node(cluster: &Cluster, process: i32) -> Vec<(&'static str, String)> {
     let servers: Vec<_> = cluster.options.s3.iter().map(line).collect();
     let first = cluster.options.s3.first().copied().unwrap_or(Server::Versitygw);
     vec![
-        ("KUBEDR_NODE", NODE.to_owned()),
+        ("KUBEDR_NODE", cluster.node()),
         ("KUBEDR_POD_LOGS", cluster.folder.join("pod-logs").display().to_string()),
         ("KUBEDR_S3_SERVERS", servers.join(" ")),
         ("KUBEDR_S3_ENDPOINT", first.url(cluster)),
@@ -97,7 +101,7 @@ pub fn answers_s3(cluster: &Cluster) -> bool {
             cluster.network.node_ip().parse().map(|address| SocketAddr::new(address, server.port()));
         address.is_ok_and(|address| TcpStream::connect_timeout(&address, Duration::from_secs(3)).is_ok())
     };
-    cluster.options.s3.iter().all(answers)
+    cluster.s3().iter().all(answers)
 }
 
 /// One word for any POSIX shell.

@@ -1,4 +1,4 @@
-//! A real single-node Kubernetes on this machine, in namespaces of its own.
+//! A real Kubernetes on this machine: one node in namespaces of its own, which others may join.
 //!
 //! ```text
 //! up ──▶ certificates, configuration ──▶ unshare ──▶ node (PID 1 of the namespaces) ──▶ mounts ──▶ programs
@@ -37,8 +37,8 @@ pub use environment::{Format, variables};
 pub use s3::Server;
 pub use up::{Kubernetes, Options, up};
 
-/// The one node of each cluster.
-const NODE: &str = "node1";
+/// Name of the log of the node's first process.
+const NODE: &str = "node";
 
 /// Arguments of `cargo xtask cluster`.
 #[derive(Debug, Args)]
@@ -48,7 +48,8 @@ const NODE: &str = "node1";
   kubectl get nodes
   cargo xtask cluster exec -- ctr -n k8s.io c ls  run a command as if on the node
   cargo xtask cluster down                        stop it and leave nothing behind
-  cargo xtask cluster up --name other             a second cluster beside it")]
+  cargo xtask cluster up --name other             a second cluster beside it
+  cargo xtask cluster up --name more --join other a second node of that cluster")]
 pub struct Arguments {
     /// Which of several clusters on this machine.
     #[arg(long, global = true, default_value = "default")]
@@ -66,11 +67,12 @@ enum Command {
   cargo xtask cluster up
   cargo xtask cluster up --name tainted --taint
   cargo xtask cluster up --name three --etcd-members 3
+  cargo xtask cluster up --name worker --join three
   cargo xtask cluster up --name stores --s3 versitygw,minio-tls
   cargo xtask cluster up --name full --s3 minio --s3-in-memory 64m   S3 that is soon full
   cargo xtask cluster up --name api --control-plane --kubernetes 1.36")]
     Up(Options),
-    /// Stops the cluster and removes everything that it left on this machine.
+    /// Stops the cluster, with the nodes that joined it, and removes everything that it left on this machine.
     #[command(after_help = "Example:
   cargo xtask cluster down --name other")]
     Down,
@@ -146,6 +148,10 @@ pub struct Cluster {
     /// Its state folder.
     pub folder: PathBuf,
     network: Network,
+    /// Of the node with the control plane: its own, unless it joined another cluster.
+    control: Network,
+    /// The node's number in its Kubernetes; the first one has the control plane.
+    ordinal: u8,
     /// Folders with the test programs, as they belong on a PATH.
     programs: Vec<PathBuf>,
     pause_image: PathBuf,
@@ -175,10 +181,31 @@ impl Cluster {
         self.folder.join("kubernetes/admin.conf")
     }
 
-    /// Name and address of each member of etcd.
+    /// Name of the node.
+    fn node(&self) -> String {
+        format!("node{}", self.ordinal)
+    }
+
+    /// Whether it is a further node of another cluster, without control plane and S3 servers of its own.
+    fn has_joined(&self) -> bool {
+        self.options.join.is_some()
+    }
+
+    /// Its S3 servers.
+    fn s3(&self) -> &[Server] {
+        if self.has_joined() { &[] } else { &self.options.s3 }
+    }
+
+    /// Name and address of each member of etcd that it runs.
     fn members(&self) -> Vec<(&'static str, String)> {
-        let names = programs::ETCD_MEMBERS.iter().take(self.options.etcd_members).enumerate();
+        let count = if self.has_joined() { 0 } else { self.options.etcd_members };
+        let names = programs::ETCD_MEMBERS.iter().take(count).enumerate();
         names.map(|(index, name)| (*name, self.network.member_ip(index))).collect()
+    }
+
+    /// The node's addresses: one for each member of etcd, and at least one.
+    fn addresses(&self) -> Vec<String> {
+        (0..self.members().len().max(1)).map(|index| self.network.member_ip(index)).collect()
     }
 
     /// A command that runs in the cluster's namespaces, as root on the node.
@@ -223,6 +250,17 @@ fn folder_of(name: &str) -> Result<PathBuf> {
     Ok(cache::folder("clusters")?.join(name))
 }
 
+/// Every cluster that was started and not removed, whether or not it runs.
+fn all() -> Result<Vec<Cluster>> {
+    let folders = fs::read_dir(cache::folder("clusters")?)?.flatten().map(|entry| entry.path());
+    Ok(folders.filter_map(|folder| Cluster::read(&folder).ok()).collect())
+}
+
+/// What joined a cluster.
+fn joined_to(name: &str) -> Result<Vec<Cluster>> {
+    Ok(all()?.into_iter().filter(|cluster| cluster.options.join.as_deref() == Some(name)).collect())
+}
+
 /// Held while clusters are made or removed: two at once could take the same addresses.
 fn lock() -> Result<File> {
     cache::lock(&cache::folder("clusters")?.with_added_extension("lock"))
@@ -248,6 +286,8 @@ mod tests {
             name: "x".into(),
             folder: folder.path().into(),
             network,
+            control: network,
+            ordinal: 1,
             programs: vec!["/p".into()],
             pause_image: "/i".into(),
             options: Options { taint: true, ..Options::default() },

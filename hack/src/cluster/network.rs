@@ -1,6 +1,6 @@
 //! Addresses of a cluster: one free /24 for the link between machine and node.
 //!
-//! Pods and services have the same ranges in every cluster; they are seen only inside its network namespace.
+//! Pods and services have the same ranges in every cluster; they are seen only inside its network namespaces.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -14,10 +14,17 @@ use crate::command;
 pub const SERVICE_RANGE: &str = "10.96.0.0/16";
 /// The first service: the API server.
 pub const SERVICE_IP: &str = "10.96.0.1";
-/// Pods of the one node.
-pub const POD_RANGE: &str = "10.244.0.0/24";
-/// The node's end of the link.
+/// Pods of all nodes.
+pub const POD_RANGES: &str = "10.244.0.0/16";
+/// The node's end of the link to this machine.
 pub const NODE_LINK: &str = "node0";
+/// A further node's end of its link to the first one.
+const CONTROL_LINK: &str = "control0";
+
+/// Pods of one node, by its number.
+pub fn pod_range(ordinal: u8) -> String {
+    format!("10.244.{}.0/24", ordinal.saturating_sub(1))
+}
 
 /// The third part of `10.88.N.0/24`, from which all names and addresses follow.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -64,14 +71,42 @@ impl Network {
         ip(&["link", "set", &link, "up"])
     }
 
-    /// Gives the node its address and one for each further member of etcd, from inside its network namespace.
+    /// Connects the node of a process with the one that it joins, and tells that one the way to its pods.
+    pub fn meet(self, process: i32, ordinal: u8, (control, control_process): (Self, i32)) -> Result<()> {
+        let link = self.machine_link();
+        let (process, control_process) = (process.to_string(), control_process.to_string());
+        let ends = ["type", "veth", "peer", "name", CONTROL_LINK, "netns", &process];
+        ip(&[&["link", "add", &link, "netns", &control_process], &ends[..]].concat())?;
+        let there = |arguments: &[&str]| {
+            let enter = ["--target", &control_process, "--net", "--", "ip"];
+            command::run(Command::new("nsenter").args(enter).args(arguments))
+        };
+        there(&["addr", "add", &format!("{}/32", control.node_ip()), "dev", &link])?;
+        there(&["link", "set", &link, "up"])?;
+        there(&["route", "add", &format!("{}/32", self.node_ip()), "dev", &link])?;
+        there(&["route", "add", &pod_range(ordinal), "via", &self.node_ip(), "dev", &link])
+    }
+
+    /// Gives the node that joined another its side of what [`Network::meet`] made, from inside its network namespace.
+    pub fn configure_joined(self, control: Self) -> Result<()> {
+        ip(&["addr", "add", &format!("{}/32", self.node_ip()), "dev", CONTROL_LINK])?;
+        ip(&["link", "set", CONTROL_LINK, "up"])?;
+        let first = control.node_ip();
+        ip(&["route", "add", &format!("{first}/32"), "dev", CONTROL_LINK])?;
+        ip(&["route", "add", &format!("10.88.{}.0/24", control.number), "via", &first, "dev", CONTROL_LINK])?;
+        // Relays of the tests listen there.
+        ip(&["route", "add", &format!("{}/32", control.machine_ip()), "via", &self.machine_ip()])?;
+        ip(&["route", "add", &pod_range(1), "via", &first, "dev", CONTROL_LINK])
+    }
+
+    /// Gives the node its addresses, from inside its network namespace.
     ///
     /// There is no way out but to this machine: a test must not reach other hosts, and what it tries fails at once.
     /// Services need a route all the same, because the kernel looks for one before kube-proxy's rules apply.
-    pub fn configure_node(self, members: usize) -> Result<()> {
+    pub fn configure_node(self, addresses: &[String]) -> Result<()> {
         ip(&["link", "set", "lo", "up"])?;
-        for member in 0..members {
-            ip(&["addr", "add", &format!("{}/24", self.member_ip(member)), "dev", NODE_LINK])?;
+        for address in addresses {
+            ip(&["addr", "add", &format!("{address}/24"), "dev", NODE_LINK])?;
         }
         ip(&["link", "set", NODE_LINK, "up"])?;
         ip(&["route", "add", SERVICE_RANGE, "via", &self.machine_ip()])

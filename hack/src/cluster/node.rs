@@ -93,13 +93,22 @@ struct Node {
 impl Node {
     fn start(&mut self, starter: &Receiver<()>) -> Result<()> {
         self.make_room(starter)?;
+        if self.cluster.has_joined() {
+            self.launch(programs::CONTAINERS)?;
+            self.load_pause_image()?;
+            self.wait_for_api_server()?;
+            // One that was here before would be taken for ready until its lease ends.
+            kubectl(&["delete", "node", &self.cluster.node(), "--ignore-not-found"])?;
+            return self.start_node();
+        }
         self.launch(&programs::ETCD_MEMBERS[..self.cluster.options.etcd_members])?;
         self.launch(programs::CONTROL_PLANE)?;
         if self.cluster.options.control_plane {
             return self.wait_for_api_server();
         }
-        self.launch(programs::WITHOUT_API_SERVER)?;
-        for server in self.cluster.options.s3.clone() {
+        self.launch(programs::CONTAINERS)?;
+        self.launch(programs::CONTROLLERS)?;
+        for server in self.cluster.s3().to_vec() {
             self.step = server.name();
             self.running.push(programs::start_s3(&self.cluster, server)?);
         }
@@ -116,12 +125,13 @@ impl Node {
     fn start_node(&mut self) -> Result<()> {
         self.launch(programs::WITH_API_SERVER)?;
         self.step = "kubelet";
-        self.wait("the node is registered", || kubectl(&["get", "node", NODE]).is_ok())?;
-        self.mark()?;
-        self.wait("the node is ready", is_node_ready)?;
+        let name = self.cluster.node();
+        self.wait("the node is registered", || kubectl(&["get", "node", &name]).is_ok())?;
+        self.mark(&name)?;
+        self.wait("the node is ready", || is_ready(&name))?;
         self.step = "kube-controller-manager";
         self.wait("pods can be created", || kubectl(&["get", "serviceaccount", "default"]).is_ok())?;
-        for server in self.cluster.options.s3.clone() {
+        for server in self.cluster.s3().to_vec() {
             self.step = server.name();
             let address = SocketAddr::new(self.cluster.network.node_ip().parse()?, server.port());
             self.wait(&format!("{} answers", server.name()), || TcpStream::connect(address).is_ok())?;
@@ -133,8 +143,11 @@ impl Node {
         mounts::arrange(&self.cluster)?;
         say(&Said::NeedsLink);
         starter.recv_timeout(DEADLINE).context("no link to this machine")?;
-        self.cluster.network.configure_node(self.cluster.options.etcd_members)?;
-        set("kernel/hostname", NODE)?;
+        self.cluster.network.configure_node(&self.cluster.addresses())?;
+        if self.cluster.has_joined() {
+            self.cluster.network.configure_joined(self.cluster.control)?;
+        }
+        set("kernel/hostname", &self.cluster.node())?;
         set("net/ipv4/ip_forward", "1")?;
         // A closed port must refuse every time: a name server that is silent now and then costs a pod 5 s.
         set("net/ipv4/icmp_ratelimit", "0")?;
@@ -160,14 +173,18 @@ impl Node {
         self.wait("containerd has the pause image", import)
     }
 
-    fn mark(&self) -> Result<()> {
-        // The kubelet may not give itself this label.
-        let labels = self.cluster.options.labels.iter().map(String::as_str);
-        let own = ["label", "--overwrite", "node", NODE, "node-role.kubernetes.io/control-plane="];
-        kubectl(&own.into_iter().chain(labels).collect::<Vec<_>>())?;
+    fn mark(&self, name: &str) -> Result<()> {
+        let mut labels: Vec<_> = self.cluster.options.labels.iter().map(String::as_str).collect();
+        if !self.cluster.has_joined() {
+            // The kubelet may not give itself this label.
+            labels.push("node-role.kubernetes.io/control-plane=");
+        }
+        if !labels.is_empty() {
+            kubectl(&[&["label", "--overwrite", "node", name], &labels[..]].concat())?;
+        }
         if self.cluster.options.taint {
             const TAINT: &str = "node-role.kubernetes.io/control-plane=:NoSchedule";
-            kubectl(&["taint", "--overwrite", "node", NODE, TAINT])?;
+            kubectl(&["taint", "--overwrite", "node", name, TAINT])?;
         }
         Ok(())
     }
@@ -204,9 +221,9 @@ fn kubectl(arguments: &[&str]) -> Result<String> {
     command::output(kubectl.args(arguments))
 }
 
-fn is_node_ready() -> bool {
+fn is_ready(node: &str) -> bool {
     const READY: &str = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
-    kubectl(&["get", "node", NODE, "-o", READY]).is_ok_and(|status| status == "True")
+    kubectl(&["get", "node", node, "-o", READY]).is_ok_and(|status| status == "True")
 }
 
 /// Takes notice of every process that ends, as PID 1 must; one of the node's own programs is worth a line.

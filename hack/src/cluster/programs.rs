@@ -26,10 +26,13 @@ pub const ETCD_MEMBERS: [&str; 3] = ["etcd", "etcd-2", "etcd-3"];
 /// What needs nothing but etcd.
 pub const CONTROL_PLANE: &[&str] = &["kube-apiserver"];
 
-/// What else can run before the API server answers.
-pub const WITHOUT_API_SERVER: &[&str] = &["containerd", "kube-controller-manager", "kube-scheduler"];
+/// What runs containers, on every node.
+pub const CONTAINERS: &[&str] = &["containerd"];
 
-/// What would only fail and wait before the API server answers.
+/// What can run before the API server answers.
+pub const CONTROLLERS: &[&str] = &["kube-controller-manager", "kube-scheduler"];
+
+/// What would only fail and wait before the API server answers, on every node.
 pub const WITH_API_SERVER: &[&str] = &["kubelet", "kube-proxy"];
 
 /// A program that was started.
@@ -98,7 +101,7 @@ mod tests {
 
     #[test]
     fn every_program_has_flags_and_is_started_once() {
-        let lists = [&ETCD_MEMBERS[..1], CONTROL_PLANE, WITHOUT_API_SERVER, WITH_API_SERVER];
+        let lists = [&ETCD_MEMBERS[..1], CONTROL_PLANE, CONTAINERS, CONTROLLERS, WITH_API_SERVER];
         let mut started: Vec<_> = lists.concat();
         started.sort_unstable();
         let mut known: Vec<_> = FLAGS.iter().map(|(name, _)| *name).collect();

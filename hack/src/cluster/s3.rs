@@ -11,6 +11,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::{Cluster, configuration};
+use crate::programs::{MINIO, ProgramSet, VERSITYGW_BEHIND};
 
 /// One server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -20,6 +21,8 @@ pub enum Server {
     Versitygw,
     /// versitygw, https.
     VersitygwTls,
+    /// versitygw, http, with a clock that is far behind: all it says is that.
+    VersitygwBehind,
     /// `MinIO`, http.
     Minio,
     /// `MinIO`, https.
@@ -32,6 +35,7 @@ impl Server {
         match self {
             Self::Versitygw => "versitygw",
             Self::VersitygwTls => "versitygw-tls",
+            Self::VersitygwBehind => "versitygw-behind",
             Self::Minio => "minio",
             Self::MinioTls => "minio-tls",
         }
@@ -42,14 +46,19 @@ impl Server {
         match self {
             Self::Versitygw => 7070,
             Self::VersitygwTls => 7071,
+            Self::VersitygwBehind => 7072,
             Self::Minio => 7080,
             Self::MinioTls => 7081,
         }
     }
 
-    /// Whether its program is only built for clusters that ask for it.
-    pub fn is_minio(self) -> bool {
-        matches!(self, Self::Minio | Self::MinioTls)
+    /// The programs that are only built for clusters that ask for this server.
+    pub fn programs(self) -> Option<&'static ProgramSet> {
+        match self {
+            Self::Versitygw | Self::VersitygwTls => None,
+            Self::VersitygwBehind => Some(&VERSITYGW_BEHIND),
+            Self::Minio | Self::MinioTls => Some(&MINIO),
+        }
     }
 
     /// Its URL, reachable from this machine, from the node and from pods.
@@ -70,9 +79,9 @@ impl Server {
 
     /// The same folder as the node sees it.
     pub fn folder_on_node(self, cluster: &Cluster) -> PathBuf {
-        // Both versitygws serve one folder: they keep nothing in memory.
+        // All versitygws serve one folder: they keep nothing in memory.
         cluster.folder.join(match self {
-            Self::Versitygw | Self::VersitygwTls => "s3",
+            Self::Versitygw | Self::VersitygwTls | Self::VersitygwBehind => "s3",
             Self::Minio | Self::MinioTls => self.name(),
         })
     }
@@ -91,15 +100,21 @@ impl Server {
         let keys =
             (read(configuration::access_key_file(cluster))?, read(configuration::secret_key_file(cluster))?);
         let address = format!("{}:{}", cluster.network.node_ip(), self.port());
-        Ok(if self.is_minio() {
-            self.minio(cluster, &address, keys)
-        } else {
-            self.versitygw(cluster, &address, keys)
+        Ok(match self {
+            Self::Minio | Self::MinioTls => self.minio(cluster, &address, keys),
+            Self::Versitygw | Self::VersitygwTls => self.versitygw("versitygw", cluster, &address, keys),
+            Self::VersitygwBehind => self.versitygw("versitygw-behind", cluster, &address, keys),
         })
     }
 
-    fn versitygw(self, cluster: &Cluster, address: &str, (access, secret): (String, String)) -> Command {
-        let mut command = Command::new("versitygw");
+    fn versitygw(
+        self,
+        program: &str,
+        cluster: &Cluster,
+        address: &str,
+        (access, secret): (String, String),
+    ) -> Command {
+        let mut command = Command::new(program);
         command.args(["--port", address, "--region", "us-east-1"]);
         if self.has_tls() {
             command

@@ -21,13 +21,17 @@ use super::node::{KEEP, LINKED, Said};
 use super::programs::log_file;
 use super::s3::Server;
 use super::{
-    Cluster, NODE, certificates, configuration, down, environment, folder_of, lock, mounts, processes,
+    Cluster, NODE, all, certificates, configuration, down, environment, folder_of, joined_to, lock, mounts,
+    processes,
 };
-use crate::programs::{ETCD, KUBERNETES, KUBERNETES_1_33, KUBERNETES_1_36, MINIO, OF_A_CLUSTER, ProgramSet};
-use crate::{cache, command, image, packages};
+use crate::programs::{ETCD, KUBERNETES, KUBERNETES_1_33, KUBERNETES_1_36, OF_A_CLUSTER, ProgramSet};
+use crate::{command, image, packages};
 
 /// Longer than any deadline of the node itself, which knows better what it waits for.
 const SILENCE: Duration = Duration::from_secs(90);
+
+/// The number of a node that joins a cluster.
+const SECOND: u8 = 2;
 
 /// How much of a log is shown when its program failed.
 const LOG_LINES: usize = 25;
@@ -47,6 +51,9 @@ pub struct Options {
     /// Only etcd and the API server: for tests of the API, which run no pod.
     #[arg(long, conflicts_with_all = ["taint", "labels"])]
     pub control_plane: bool,
+    /// Be a further node of that cluster, without control plane and S3 servers; it goes down with it.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["control_plane", "etcd_members", "s3", "s3_in_memory"])]
+    pub join: Option<String>,
     /// The S3 servers on the node; the first is the one that the facts call the endpoint.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "versitygw")]
     pub s3: Vec<Server>,
@@ -84,9 +91,14 @@ impl Options {
             bail!("of this version there is only the API server: add --control-plane");
         }
         let shared: &[&ProgramSet] = if self.control_plane { &[&ETCD, &KUBERNETES] } else { OF_A_CLUSTER };
-        let takes_minio = !self.control_plane && self.s3.iter().any(|server| server.is_minio());
-        let minio: &[&ProgramSet] = if takes_minio { &[&MINIO] } else { &[] };
-        Ok([own, shared, minio].concat())
+        let s3: &[Server] = if self.control_plane { &[] } else { &self.s3 };
+        let mut sets = [own, shared].concat();
+        for set in s3.iter().filter_map(|server| server.programs()) {
+            if !sets.contains(&set) {
+                sets.push(set);
+            }
+        }
+        Ok(sets)
     }
 }
 
@@ -98,6 +110,7 @@ impl Default for Options {
             labels: Vec::new(),
             etcd_members: 1,
             control_plane: false,
+            join: None,
             s3: vec![Server::Versitygw],
             s3_in_memory: None,
             kubernetes,
@@ -133,10 +146,16 @@ pub fn up(name: &str, options: &Options) -> Result<Cluster> {
         eprintln!("cluster {name:?} is running and healthy: cargo xtask cluster env --name {name}");
         return Ok(cluster);
     }
+    if options.join.as_deref() == Some(name) {
+        bail!("cluster {name:?} cannot join itself: give the new node a --name of its own");
+    }
+    let place = options.join.as_deref().map(|joined| place_in(joined, name)).transpose()?;
     down::remove(name)?;
-    let network = Network::choose(others(&folder)?.into_iter())?;
+    let network = Network::choose(all()?.into_iter().map(|other| other.network))?;
+    let (control, ordinal) = place.unwrap_or((network, 1));
+    let options = options.clone();
     let cluster =
-        Cluster { name: name.into(), folder, network, programs, pause_image, options: options.clone() };
+        Cluster { name: name.into(), folder, network, control, ordinal, programs, pause_image, options };
     if let Err(error) = prepare(&cluster).and_then(|()| start(&cluster)) {
         show_log(&cluster, NODE);
         down::remove(name).context("cannot clean up after a failure")?;
@@ -156,18 +175,32 @@ fn healthy(folder: &Path, options: &Options) -> Option<Cluster> {
         command::run(kubectl.args(["get", "--raw", "/readyz"])).ok()?;
         return Some(cluster);
     }
-    command::run(kubectl.args(["wait", "--for", "condition=Ready", "--timeout", "5s", "node", NODE])).ok()?;
+    command::run(kubectl.args([
+        "wait",
+        "--for",
+        "condition=Ready",
+        "--timeout",
+        "5s",
+        "node",
+        &cluster.node(),
+    ]))
+    .ok()?;
     environment::answers_s3(&cluster).then_some(cluster)
 }
 
-/// The networks of all other clusters.
-fn others(folder: &Path) -> Result<Vec<Network>> {
-    let folders = fs::read_dir(cache::folder("clusters")?)?.flatten().map(|entry| entry.path());
-    Ok(folders
-        .filter(|other| other != folder)
-        .filter_map(|other| Cluster::read(&other).ok())
-        .map(|c| c.network)
-        .collect())
+/// What a node that joins a cluster is there: the network of the control plane, and a number that no other has.
+fn place_in(name: &str, own: &str) -> Result<(Network, u8)> {
+    let cluster = Cluster::find(name)?;
+    if cluster.has_joined() || cluster.options.control_plane {
+        bail!("cluster {name:?} is no whole cluster of its own: join one that is");
+    }
+    if let Some(second) = joined_to(name)?.into_iter().find(|joined| joined.name != own) {
+        bail!(
+            "cluster {:?} has joined {name:?} already: there are routes between two nodes only",
+            second.name
+        );
+    }
+    Ok((cluster.network, SECOND))
 }
 
 fn prepare(cluster: &Cluster) -> Result<()> {
@@ -193,7 +226,7 @@ fn start(cluster: &Cluster) -> Result<()> {
         match said {
             Said::NeedsLink => {
                 let process = processes::node_process(&cluster.folder)?.context("the node has no process")?;
-                cluster.network.attach(process)?;
+                attach(cluster, process)?;
                 writeln!(answers, "{LINKED}")?;
             }
             Said::Did(what) => eprintln!("  {:4.1} s  {what}", begin.elapsed().as_secs_f32()),
@@ -207,6 +240,14 @@ fn start(cluster: &Cluster) -> Result<()> {
     writeln!(answers, "{KEEP}").context("the node ended")?;
     eprintln!("cluster {:?} is ready. Next: eval \"$(cargo xtask cluster env --name {0})\"", cluster.name);
     Ok(())
+}
+
+fn attach(cluster: &Cluster, process: i32) -> Result<()> {
+    cluster.network.attach(process)?;
+    let Some(joined) = &cluster.options.join else { return Ok(()) };
+    let control = processes::node_process(&folder_of(joined)?)?;
+    let control = control.with_context(|| format!("cluster {joined:?} does not run"))?;
+    cluster.network.meet(process, cluster.ordinal, (cluster.control, control))
 }
 
 fn spawn(cluster: &Cluster) -> Result<Child> {

@@ -2,6 +2,7 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
 };
 
 use aws_sdk_s3::{
@@ -24,6 +25,9 @@ use crate::{
 
 /// How much of a server's words is repeated, characters.
 const LONGEST_CAUSE: usize = 600;
+/// How far apart the clocks of a client and of a server may be, by S3's rules:
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/RESTAuthentication.html>.
+const LARGEST_SKEW: Duration = Duration::from_mins(15);
 
 /// The bucket and folder of one repository.
 ///
@@ -140,9 +144,10 @@ impl Bucket {
 
     /// Looks for the parts of a repository.
     pub async fn contents(&self) -> Result<Contents, Failure> {
+        // First a listing: the answer to a look at one file does not say why it was refused.
+        let keys = self.holds("keys/").await?;
         Ok(Contents {
-            // First a listing: the answer to a look at one file does not say why it was refused.
-            keys: self.holds("keys/").await?,
+            keys,
             config: self.size("config").await?.is_some(),
             data: self.holds("data/").await?,
             index: self.holds("index/").await?,
@@ -152,9 +157,13 @@ impl Bucket {
 
     async fn holds(&self, folder: &str) -> Result<bool, Failure> {
         // More than one: consoles make an empty object that stands for the folder.
+        let date = DateOfAnswer::default();
         let request = self.client.list_objects_v2().bucket(&self.store.bucket).prefix(self.store.key(folder));
-        let answer = request.max_keys(5).send().await;
+        let answer = request.max_keys(5).customize().interceptor(date.clone()).send().await;
         let answer = answer.map_err(|error| self.failure(&list(folder), &error))?;
+        if let Some(skew) = date.take().and_then(|answered| skew(answered, SystemTime::now())) {
+            return Err(self.described(Reason::ClockSkew, &list(folder), &skew));
+        }
         Ok(answer.contents().iter().any(|object| object.key().is_some_and(|key| !key.ends_with('/'))))
     }
 
@@ -335,6 +344,18 @@ fn timestamp(time: &DateTime) -> Option<Timestamp> {
     Timestamp::new(time.secs(), nanoseconds).ok()
 }
 
+/// What is wrong with the clocks of the server and of this node, if they are too far apart.
+///
+/// Our client corrects itself by the server's clock; restic does not, and to its first question, a `HEAD`, a server
+/// answers no more than 403.
+fn skew(server: Timestamp, node: SystemTime) -> Option<String> {
+    let node = Timestamp::try_from(node).ok()?;
+    let is_refused = server.duration_since(node).unsigned_abs() > LARGEST_SKEW;
+    is_refused.then(|| {
+        format!("the server's clock says {server:.0}, this node's {node:.0}, and S3 allows 15 minutes between them")
+    })
+}
+
 /// Catches the `Date` of an answer: the server's clock, the only one that locks are judged by.
 #[derive(Clone, Debug, Default)]
 struct DateOfAnswer(Arc<Mutex<Option<Timestamp>>>);
@@ -367,6 +388,17 @@ impl Intercept for DateOfAnswer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clocks_that_are_too_far_apart_are_both_told() {
+        let node = SystemTime::UNIX_EPOCH + Duration::from_hours(1);
+        let at = |minute: i64| Timestamp::new(minute * 60, 0).expect("a time");
+        assert_eq!([45, 60, 75].map(|minute| skew(at(minute), node)), [const { None }; 3]);
+        let said = "the server's clock says 1970-01-01T00:40:00Z, this node's 1970-01-01T01:00:00Z, \
+                    and S3 allows 15 minutes between them";
+        assert_eq!(skew(at(40), node).as_deref(), Some(said));
+        assert!(skew(at(76), node).is_some(), "whichever is late");
+    }
 
     #[test]
     fn parts_without_a_config_are_a_half_made_repository() {

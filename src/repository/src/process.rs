@@ -60,9 +60,14 @@ pub(crate) struct Ended {
     pub(crate) last_words: String,
     /// Why it was stopped, if it was.
     pub(crate) stopped: Option<Reason>,
+    /// Why it was given up for what it said, if it was.
+    pub(crate) given_up: Option<Reason>,
 }
 
 /// Runs a child to its end, or stops it.
+///
+/// `hear` is told each line of the standard error; where it answers with a
+/// reason, the child tries in vain and is given up.
 ///
 /// A caller that drops the future before has the child interrupted too, but
 /// does not wait for it.
@@ -70,7 +75,7 @@ pub(crate) async fn run(
     mut command: Command,
     keep: Keep,
     stop: Option<Stop>,
-    log: impl Fn(&str),
+    hear: impl Fn(&str) -> Option<Reason>,
 ) -> io::Result<Ended> {
     // A group of its own: what it starts dies with it, and a Ctrl-C meant for
     // us does not reach it twice.
@@ -84,25 +89,37 @@ pub(crate) async fn run(
         running.ended();
         status
     };
-    let all = async { tokio::join!(wait, read_lines(stdout, keep), read_last_words(stderr, log)) };
-    tokio::pin!(all);
-
-    let mut stopped = None;
-    let (status, lines, last_words) = tokio::select! {
-        all = &mut all => all,
-        reason = told_to_stop(stop) => {
-            stopped = Some(reason);
-            running.interrupt();
-            if let Ok(all) = tokio::time::timeout(GRACE, &mut all).await {
-                all
-            } else {
-                running.kill();
-                all.await
-            }
+    let (hopeless, in_vain) = watch::channel(None);
+    let tell = |line: &str| {
+        if let Some(reason) = hear(line) {
+            hopeless.send_replace(Some(reason));
         }
     };
+    let all = async { tokio::join!(wait, read_lines(stdout, keep), read_last_words(stderr, tell)) };
+    tokio::pin!(all);
+
+    let (mut stopped, mut given_up) = (None, None);
+    let early = tokio::select! {
+        all = &mut all => Some(all),
+        reason = told_to_stop(stop) => { stopped = Some(reason); None }
+        reason = told_to_stop(Some(in_vain)) => { given_up = Some(reason); None }
+    };
+    let (status, lines, last_words) = match early {
+        Some(all) => all,
+        None => end(&running, all).await,
+    };
     let Lines { kept, overflowed, .. } = lines?;
-    Ok(Ended { status: status?, output: kept, overflowed, last_words: last_words?, stopped })
+    Ok(Ended { status: status?, output: kept, overflowed, last_words: last_words?, stopped, given_up })
+}
+
+/// Interrupts a child, and kills it where it does not end by itself.
+async fn end<T>(running: &Running, mut all: std::pin::Pin<&mut impl Future<Output = T>>) -> T {
+    running.interrupt();
+    if let Ok(all) = tokio::time::timeout(GRACE, &mut all).await {
+        return all;
+    }
+    running.kill();
+    all.await
 }
 
 pub(crate) async fn told_to_stop(stop: Option<Stop>) -> Reason {
@@ -206,8 +223,8 @@ async fn read_lines(mut stream: impl AsyncRead + Unpin, keep: Keep) -> io::Resul
     }
 }
 
-/// Keeps the end of a stream, and logs it line by line while it comes.
-async fn read_last_words(mut stream: impl AsyncRead + Unpin, log: impl Fn(&str)) -> io::Result<String> {
+/// Keeps the end of a stream, and tells each line of it when it comes.
+async fn read_last_words(mut stream: impl AsyncRead + Unpin, hear: impl Fn(&str)) -> io::Result<String> {
     let mut last = VecDeque::new();
     let mut line = Vec::new();
     let mut chunk = vec![0; 4 << 10];
@@ -224,7 +241,7 @@ async fn read_last_words(mut stream: impl AsyncRead + Unpin, log: impl Fn(&str))
             if piece.ends_with(b"\n") {
                 let text: String =
                     String::from_utf8_lossy(&line).trim_end().chars().take(LONGEST_LOGGED).collect();
-                log(&text);
+                hear(&text);
                 line.clear();
             }
         }
@@ -247,7 +264,8 @@ mod tests {
     }
 
     async fn runs(script: &str, stop: Option<Stop>) -> Ended {
-        run(shell(script), KEEP, stop, |_| ()).await.expect("a shell")
+        let hear = |line: &str| (line == "in vain").then_some(Reason::QuotaExceeded);
+        run(shell(script), KEEP, stop, hear).await.expect("a shell")
     }
 
     #[test]
@@ -293,6 +311,13 @@ mod tests {
         let (ended, ()) = tokio::join!(runs(script, Some(stop)), stopping);
         assert_eq!((ended.status.code(), &ended.output[..]), (Some(130), &b"kleaned\n"[..]));
         assert_eq!(ended.stopped, Some(Reason::DeadlineExceeded));
+    }
+
+    #[tokio::test]
+    async fn a_child_that_tries_in_vain_is_given_up() {
+        let ended = runs("trap 'exit 130' INT; echo in vain >&2; while :; do sleep 0.05; done", None).await;
+        assert_eq!((ended.stopped, ended.given_up), (None, Some(Reason::QuotaExceeded)));
+        assert_eq!(ended.status.code(), Some(130), "it could clean up");
     }
 
     #[tokio::test]

@@ -153,7 +153,7 @@ impl Restic {
                 // Exit code 3: a snapshot was made, but not of everything. It
                 // must not be taken for a backup. (One that was stopped has no
                 // time for that, and without a pair it is none either.)
-                if ended.stopped.is_none()
+                if (ended.stopped, ended.given_up) == (None, None)
                     && let Ok(Summary { snapshot_id, .. }) = summary
                 {
                     tracing::warn!(snapshot = snapshot_id.as_str(), "forgetting an incomplete snapshot");
@@ -207,8 +207,11 @@ impl Restic {
     }
 
     async fn end(&self, verb: &str, arguments: Vec<OsString>, keep: Keep) -> Result<Ended, Failure> {
-        let log = |line: &str| tracing::warn!(verb, "restic: {}", self.access.credentials.scrub(line));
-        process::run(self.command(arguments), keep, self.stop.clone(), log).await.map_err(|error| {
+        let hear = |line: &str| {
+            tracing::warn!(verb, "restic: {}", self.access.credentials.scrub(line));
+            verdict::in_vain(line)
+        };
+        process::run(self.command(arguments), keep, self.stop.clone(), hear).await.map_err(|error| {
             Failure::new(Reason::ImageBroken, format!("failed to start {}: {error}", self.program.display()))
         })
     }
@@ -216,6 +219,14 @@ impl Restic {
     fn judge(&self, verb: &str, ended: &Ended) -> Result<(), Failure> {
         if let Some(reason) = ended.stopped {
             return Err(self.failure(reason, &format!("restic {verb} was stopped"), ended, ""));
+        }
+        if let Some(reason) = ended.given_up {
+            return Err(self.failure(
+                reason,
+                &format!("restic {verb} tried in vain"),
+                ended,
+                reason.advice(),
+            ));
         }
         if !ended.status.success() {
             let exit = ended

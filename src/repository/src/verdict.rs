@@ -48,6 +48,8 @@ const MEANINGS: &[(&str, Reason)] = &[
     ("all source directories/files do not exist", Reason::HostPathMissing),
     (" does not exist, skipping", Reason::HostPathMissing),
     ("at least one source file could not be read", Reason::FileUnreadable),
+    // What versitygw answers; the pod's own folder is told by the kernel's words.
+    ("No space left on device.", Reason::QuotaExceeded),
     ("no space left on device", Reason::NoSpace),
     ("out of memory", Reason::OutOfMemory),
     ("repository is already locked", Reason::RepositoryLocked),
@@ -102,6 +104,24 @@ fn by_words(text: &str) -> Option<Reason> {
     MEANINGS.iter().find(|(words, _)| text.contains(words)).map(|(_, reason)| *reason)
 }
 
+/// Why restic tries in vain, if a line of its says so. It tries everything but a refused key for a quarter of an hour,
+/// while etcd's stream and the lock wait.
+pub(crate) fn in_vain(line: &str) -> Option<Reason> {
+    let is_in_vain = |reason: &Reason| {
+        matches!(
+            reason,
+            Reason::QuotaExceeded
+                | Reason::ObjectLocked
+                | Reason::AccessDenied
+                | Reason::BucketMissing
+                | Reason::ClockSkew
+                | Reason::TlsUntrusted
+                | Reason::NoSpace
+        )
+    };
+    line.contains("returned error, retrying").then(|| by_words(line)).flatten().filter(is_in_vain)
+}
+
 #[derive(Deserialize)]
 struct Line {
     message_type: String,
@@ -148,6 +168,20 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    #[rstest]
+    #[case::full(
+        "Save(<data/0a1b2c3d4e>) returned error, retrying after 716.07ms: client.PutObject: No space left on device.",
+        Some(Reason::QuotaExceeded)
+    )]
+    #[case::passes(
+        "Save(<data/0a1b2c3d4e>) returned error, retrying after 552.33ms: connection reset by peer",
+        None
+    )]
+    #[case::no_retry("Fatal: unable to save snapshot: client.PutObject: No space left on device.", None)]
+    fn what_no_retry_heals_is_known(#[case] line: &str, #[case] expected: Option<Reason>) {
+        assert_eq!(in_vain(line), expected);
+    }
 
     #[rstest]
     #[case::no_repository(10, "", Reason::RepositoryGone)]

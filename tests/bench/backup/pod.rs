@@ -1,4 +1,6 @@
 //! The pods of both sides: of the shipped template, with the same image and limits.
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::{
     api::{
@@ -11,11 +13,13 @@ use kube::{
     Api, ResourceExt,
     api::{DeleteParams, LogParams, PostParams},
 };
-use kubedr_tests::{Bucket, Installation, stopwatch::Lap, until};
+use kubedr_tests::{Bucket, Installation, stopwatch::Lap, until, until_within};
 
 use crate::fact;
 
 const NAME: &str = "bench";
+/// Longest time for one backup. Eight gibibytes on a slow machine take a quarter of it.
+const LONGEST: Duration = Duration::from_mins(40);
 
 /// A pod that does one side's work.
 pub struct Side {
@@ -83,7 +87,7 @@ impl Side {
         let metadata = ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() };
         let pod = Pod { metadata, spec: Some(self.spec.clone()), status: None };
         pods.create(&PostParams::default(), &pod).await.context("failed to make the pod")?;
-        let ended = until(&format!("the pod of {} to end", self.name), async || {
+        let ended = until_within(LONGEST, &format!("the pod of {} to end", self.name), async || {
             let pod = pods.get(NAME).await.context("failed to read the pod")?;
             let phase = pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
             Ok(if ["Succeeded", "Failed"].contains(&&*phase) { Ok((pod, phase)) } else { Err(pod.status) })
