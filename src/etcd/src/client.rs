@@ -21,8 +21,9 @@ const NEXT_CHUNK: Duration = Duration::from_mins(1);
 /// etcd drops clients that ask whether it lives more often than every 5 s.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// What a member may send of a snapshot before it is taken, bytes. With HTTP's own 64 KiB a member waits and is woken
-/// for every other message, which costs both sides more than the data.
-const WINDOW: u32 = 2 << 20;
+/// for every other message, which costs both sides more than the data; with much more it would never rest while its
+/// reader does.
+const WINDOW: u32 = 512 << 10;
 /// Longest version that is believed, characters; `3.6.16` is one.
 const LONGEST_VERSION: usize = 64;
 

@@ -13,7 +13,10 @@ use ::etcd::{Client, Error};
 use model::{Reason, chain, result::Failure};
 use pace::Pace;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    time::Instant,
+};
 pub use verifier::Verifier;
 
 /// What was streamed, known only of a whole and undamaged snapshot.
@@ -40,7 +43,8 @@ pub enum Interrupted {
 ///
 /// `Ok` means that all of it was written, that its length is that of a whole
 /// file, and that its SHA-256 is the one that etcd sent behind it. Memory is
-/// bounded by one chunk, whatever the size.
+/// bounded by one chunk, whatever the size. The member rests half as long as
+/// it works, so that it goes on answering others.
 pub async fn stream(
     client: Client,
     out: &mut (impl AsyncWrite + Unpin),
@@ -48,13 +52,15 @@ pub async fn stream(
 ) -> Result<StreamFacts, Interrupted> {
     let mut snapshot = client.snapshot().await.map_err(|error| Interrupted::Source(error.failure()))?;
     let mut verifier = Verifier::new();
-    let mut pace = bytes_per_second.map(Pace::new);
-    while let Some(chunk) = snapshot.next().await.map_err(|error| broken(&error, &verifier))? {
+    let mut pace = Pace::new(bytes_per_second);
+    loop {
+        let asked = Instant::now();
+        let next = snapshot.next().await.map_err(|error| broken(&error, &verifier))?;
+        let Some(chunk) = next else { break };
+        let worked = asked.elapsed();
         verifier.push(&chunk.bytes, chunk.remaining);
         out.write_all(&chunk.bytes).await.map_err(Interrupted::Reader)?;
-        if let Some(pace) = &mut pace {
-            pace.keep(chunk.bytes.len()).await;
-        }
+        pace.keep(chunk.bytes.len(), worked, asked.elapsed().saturating_sub(worked)).await;
     }
     let facts = verifier.finish().map_err(Interrupted::Source)?;
     out.flush().await.map_err(Interrupted::Reader)?;
