@@ -1,0 +1,367 @@
+//! Reads a file's bytes as they pass.
+use crate::{
+    Damage, Tally, Unread,
+    bytes::Order,
+    entries::Entries,
+    page::{Header, Kind, Meta, Page},
+    pages::{INLINE, Known, Pages, Setting},
+    tree::{Found, Tree},
+};
+
+/// Longest page with its overflow that is read, bytes. One value of etcd's takes one; etcd takes 1.5 MiB of one
+/// request unless it is told otherwise.
+const LONGEST: usize = 16 << 20;
+/// How often the whole file may be read again because of pages over one another: each is what another once was.
+const OVERLAPPING: usize = 8;
+/// As many bytes are kept before it is given up to find out how long a page is.
+const BEGINNING: usize = 128 << 10;
+/// Page sizes that are tried where the first meta does not say.
+const PAGE_SIZES: [usize; 8] = [512, 1024, 2048, 4096, 8192, 16384, 32768, 65536];
+
+/// A file as far as it has passed.
+///
+/// # Guarantees
+///
+/// Memory: 32 bytes for each page, 16 for each change and each child of a branch, up to 192 and 128 MiB, an eighth of
+/// that in reserve, and at most 160 MiB besides, of which a usual file takes less than one.
+pub struct Walk {
+    /// The beginning of the file, or of a page, that is not complete yet.
+    rest: Vec<u8>,
+    page_size: Option<usize>,
+    metas: Vec<Meta>,
+    pages: Pages,
+    entries: Entries,
+    open: Open,
+    /// Bytes that were read of long pages, those of pages over one another more than once.
+    read_again: usize,
+}
+
+/// What a whole and undamaged file holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// Bytes of a page.
+    pub page_size: u64,
+    /// Pages in use or free.
+    pub pages: u64,
+    /// The newest revision of any key that is stored; none in a store without keys.
+    pub revision: Option<u64>,
+    /// Where etcd's history begins: what was overwritten before is gone. None if it was never compacted.
+    pub compacted: Option<u64>,
+    /// Index of the last entry of the raft log that was applied.
+    pub raft_index: Option<u64>,
+    /// Changes that are stored, those of keys that were changed again too.
+    pub changes: u64,
+    /// What is there; none if there are too many changes to tell.
+    pub tally: Option<Tally>,
+}
+
+/// Pages with overflow that has not all passed yet, over one another: which of them counts is not known.
+#[derive(Default)]
+struct Open {
+    runs: Vec<(u32, Header)>,
+    /// The file from page `first` on, as long as a run is open.
+    bytes: Vec<u8>,
+    first: u32,
+}
+
+impl Default for Walk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Walk {
+    /// A walk at the beginning of a file.
+    pub fn new() -> Self {
+        Self {
+            rest: Vec::new(),
+            page_size: None,
+            metas: Vec::new(),
+            pages: Pages::new(),
+            entries: Entries::new(),
+            open: Open::default(),
+            read_again: 0,
+        }
+    }
+
+    /// Takes the next bytes. What is less than a page at the end, as etcd's hash is, is not read.
+    pub fn push(&mut self, mut bytes: &[u8]) {
+        let Some(size) = self.page_size else { return self.begin(bytes) };
+        if !self.rest.is_empty() {
+            let (missing, after) = bytes.split_at(bytes.len().min(size - self.rest.len()));
+            self.rest.extend_from_slice(missing);
+            if self.rest.len() < size {
+                return;
+            }
+            let page = std::mem::take(&mut self.rest);
+            self.page(&page);
+            bytes = after;
+        }
+        let pages = bytes.chunks_exact(size);
+        self.rest.extend_from_slice(pages.remainder());
+        pages.for_each(|page| self.page(page));
+    }
+
+    /// Finds out how long a page is, from as much of the file as that takes.
+    fn begin(&mut self, bytes: &[u8]) {
+        self.rest.extend_from_slice(bytes);
+        let sizes = PAGE_SIZES.into_iter();
+        let second = |size: &usize| self.rest.get(*size..).is_some_and(|page| says(page, *size));
+        let found =
+            Meta::read(&self.rest).ok().map(|meta| meta.page_size).or_else(|| sizes.rev().find(second));
+        let is_enough = self.rest.len() >= BEGINNING;
+        if let Some(size) = found.or(is_enough.then_some(PAGE_SIZES[3])) {
+            self.page_size = Some(size);
+            let beginning = std::mem::take(&mut self.rest);
+            self.push(&beginning);
+        }
+    }
+
+    fn page(&mut self, bytes: &[u8]) {
+        let number = self.pages.count();
+        if number >= INLINE {
+            return;
+        }
+        self.pages.add();
+        self.continue_runs(number, bytes);
+        if number < 2 {
+            self.metas.extend(Meta::read(bytes));
+            self.pages.order = self.metas.first().map_or(Order::Little, |meta| meta.order);
+            return;
+        }
+        let order = self.pages.order;
+        let header = Header::read(bytes, order).filter(|header| header.id == u64::from(number));
+        match header {
+            Some(header) if matches!(header.kind, None | Some(Kind::Meta)) => {}
+            Some(header) if header.overflow == 0 => {
+                self.pages.read(number, Page { header, bytes, order }, &self.metas, &mut self.entries);
+            }
+            Some(header) => self.open_run(number, header, bytes),
+            None => {}
+        }
+    }
+
+    fn open_run(&mut self, number: u32, header: Header, bytes: &[u8]) {
+        let pages = header.overflow as usize + 1;
+        if pages > LONGEST / bytes.len() {
+            return self.pages.set(number, Known::TooLong, None);
+        }
+        self.read_again += pages * bytes.len();
+        if self.read_again > LONGEST + OVERLAPPING * (number as usize + 1) * bytes.len() {
+            self.pages.give_up("pages over one another");
+        }
+        if self.open.runs.is_empty() {
+            self.open.first = number;
+            self.open.bytes.extend_from_slice(bytes);
+        }
+        self.open.runs.push((number, header));
+    }
+
+    /// Adds a page to what is kept, and reads the runs that it ends.
+    fn continue_runs(&mut self, number: u32, bytes: &[u8]) {
+        let Open { runs, bytes: kept, first } = &mut self.open;
+        if runs.is_empty() {
+            return;
+        }
+        kept.extend_from_slice(bytes);
+        let (order, metas) = (self.pages.order, &self.metas);
+        runs.retain(|(begin, header)| {
+            let is_open = u64::from(*begin) + u64::from(header.overflow) > u64::from(number);
+            if !is_open {
+                let bytes = &kept[(begin - *first) as usize * bytes.len()..];
+                self.pages.read(*begin, Page { header: *header, bytes, order }, metas, &mut self.entries);
+            }
+            is_open
+        });
+        // What only closed runs needed goes, but not after each page: it costs a copy of what stays.
+        let needed = runs.first().map_or(kept.len(), |(begin, _)| (begin - *first) as usize * bytes.len());
+        if needed == kept.len() {
+            kept.clear();
+        } else if needed >= kept.len() / 2 {
+            kept.drain(..needed);
+            *first += u32::try_from(needed / bytes.len()).unwrap_or_default();
+        }
+    }
+
+    /// Judges what has passed, as the whole of a file.
+    ///
+    /// # Errors
+    ///
+    /// The first damage of what the file's newest state reaches; whatever else is in it is not looked at. Or what there
+    /// is too much of.
+    pub fn finish(mut self) -> Result<Contents, Unread> {
+        if let Some(what) = self.pages.too_much() {
+            return Err(Unread::TooMuch(what));
+        }
+        let newest = self.metas.iter().max_by_key(|meta| meta.transaction).cloned();
+        let Some(meta) = newest else {
+            let what =
+                Meta::read(&self.rest).err().unwrap_or_else(|| "no beginning of it is valid".to_owned());
+            return Err(Unread::Damaged(Damage { page: 0, offset: 0, what }));
+        };
+        for (number, _) in std::mem::take(&mut self.open.runs) {
+            let wrong = Some("the file ends within it".to_owned());
+            self.pages.set(number, Known::Damaged, wrong);
+        }
+        self.pages.sort();
+        let seen = u64::from(self.pages.count());
+        if seen < meta.pages {
+            let what = format!("the file ends here, of {} pages", meta.pages);
+            return Err(Unread::Damaged(Damage { page: seen, offset: seen * meta.page_size as u64, what }));
+        }
+        let found = Tree::follow(&self.pages, &meta)?;
+        Ok(self.contents(&meta, &found))
+    }
+
+    fn contents(self, meta: &Meta, found: &Found) -> Contents {
+        let setting = |setting| self.pages.setting(&found.settings, setting);
+        Contents {
+            page_size: meta.page_size as u64,
+            pages: meta.pages,
+            revision: found.revision,
+            compacted: setting(Setting::Compacted),
+            raft_index: setting(Setting::RaftIndex),
+            changes: found.changes,
+            tally: self.entries.tally(|page| found.rank(page)),
+        }
+    }
+}
+
+/// Whether a page is a meta that says how long it is.
+fn says(page: &[u8], size: usize) -> bool {
+    Meta::read(page).is_ok_and(|meta| meta.page_size == size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: usize = 512;
+
+    fn meta(transaction: u64, root: u64, pages: u64) -> Vec<u8> {
+        let head = [0xED0C_DAED_u32, 2, 512, 0].map(u32::to_le_bytes).concat();
+        let rest = [root, 0, u64::MAX, pages, transaction].map(u64::to_le_bytes).concat();
+        let mut meta = [head, rest].concat();
+        let sum = meta.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
+            (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        meta.extend(sum.to_le_bytes());
+        page((transaction % 2, 4, 0, 0), &meta)
+    }
+
+    fn page((id, flags, count, overflow): (u64, u16, u16, u32), contents: &[u8]) -> Vec<u8> {
+        let mut page = Vec::new();
+        page.extend(id.to_le_bytes());
+        page.extend(flags.to_le_bytes());
+        page.extend(count.to_le_bytes());
+        page.extend(overflow.to_le_bytes());
+        page.extend(contents);
+        page.resize(SIZE * (overflow as usize + 1), 0);
+        page
+    }
+
+    fn leaf(id: u64, overflow: u32, elements: &[(u32, &[u8], &[u8])]) -> Vec<u8> {
+        let (mut heads, mut data) = (Vec::new(), Vec::new());
+        for (index, (flags, key, value)) in elements.iter().enumerate() {
+            let position = (elements.len() - index) * 16 + data.len();
+            for number in [*flags as usize, position, key.len(), value.len()] {
+                heads.extend(u32::try_from(number).expect("small").to_le_bytes());
+            }
+            data.extend([*key, *value].concat());
+        }
+        let count = u16::try_from(elements.len()).expect("few");
+        page((id, 2, count, overflow), &[heads, data].concat())
+    }
+
+    fn revision(main: u64) -> Vec<u8> {
+        [&main.to_be_bytes()[..], b"_\0\0\0\0\0\0\0\0"].concat()
+    }
+
+    fn change(key: &[u8], value: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(key.len()).expect("short");
+        let mut change = [&[0x0a, length], key, &[0x2a]].concat();
+        let mut rest = value.len();
+        while rest > 0x7f {
+            change.push(u8::try_from(rest & 0x7f).expect("masked") | 0x80);
+            rest >>= 7;
+        }
+        change.push(u8::try_from(rest).expect("masked"));
+        [change, value.to_vec()].concat()
+    }
+
+    fn root_of(page: u64) -> Vec<u8> {
+        [page.to_le_bytes(), [0; 8]].concat()
+    }
+
+    /// Two metas, the root, `meta`, and `key` on a page with overflow, behind a stale page that claims what follows it.
+    fn file(stale: &[u8]) -> Vec<u8> {
+        let root = leaf(2, 0, &[(1, b"key", &root_of(5)), (1, b"meta", &root_of(3))]);
+        let index = 7_u64.to_be_bytes();
+        let settings = leaf(3, 0, &[(0, b"consistent_index", &index)]);
+        let long = change(b"/registry/pods/a/long", &[b'v'; 700]);
+        let short = change(b"/registry/pods/a/short", b"v");
+        let keys = leaf(5, 1, &[(0, &revision(2), &short), (0, &revision(3), &long)]);
+        [meta(8, 2, 7), meta(7, 2, 7), root, settings, stale.to_vec(), keys].concat()
+    }
+
+    fn read(file: &[u8], chunk: usize) -> Result<Contents, Unread> {
+        let mut walk = Walk::new();
+        file.chunks(chunk).for_each(|chunk| walk.push(chunk));
+        walk.finish()
+    }
+
+    fn stale() -> Vec<u8> {
+        leaf(4, 0, &[(0, &revision(9), &change(b"/registry/pods/a/gone", b"v"))])
+    }
+
+    #[test]
+    fn a_file_is_read_however_it_is_cut() {
+        let file = [file(&stale()), vec![7; 32]].concat();
+        for chunk in [1, 31, 511, 512, 513, 4096] {
+            let contents = read(&file, chunk).expect("whole");
+            let found = (contents.revision, contents.raft_index, contents.changes, contents.compacted);
+            assert_eq!(found, (Some(3), Some(7), 2, None), "{chunk}");
+            let tally = contents.tally.expect("few");
+            assert_eq!((tally.keys, tally.objects["pods"]), (2, 2), "what a stale page holds does not count");
+        }
+    }
+
+    #[test]
+    fn a_stale_page_that_claims_what_follows_it_changes_nothing() {
+        let expected = read(&file(&stale()), 512).expect("whole");
+        for overflow in [1_u32, 2, 5, u32::MAX] {
+            let mut claims = stale();
+            claims[12..16].copy_from_slice(&overflow.to_le_bytes());
+            assert_eq!(read(&file(&claims), 512), Ok(expected.clone()), "{overflow}");
+        }
+    }
+
+    #[test]
+    fn whatever_byte_is_another_reading_ends_and_what_it_tells_is_no_more() {
+        let file = file(&stale());
+        for at in 0..file.len() {
+            for bit in 0..8 {
+                let mut damaged = file.clone();
+                damaged[at] ^= 1 << bit;
+                let Ok(contents) = read(&damaged, 512) else { continue };
+                assert!(contents.changes <= 2, "byte {at}, bit {bit}: {contents:#?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_ends_early_is_damaged() {
+        let file = file(&stale());
+        for pages in 0..7 {
+            assert!(matches!(read(&file[..pages * SIZE], 512), Err(Unread::Damaged(_))), "{pages} pages");
+        }
+    }
+
+    #[test]
+    fn damage_is_told_with_its_place() {
+        let mut file = file(&stale());
+        file[5 * SIZE + 8] = 0x10;
+        let expected = Damage { page: 5, offset: 2560, what: "it is neither a branch nor a leaf".to_owned() };
+        assert_eq!(read(&file, 512), Err(Unread::Damaged(expected)));
+    }
+}
