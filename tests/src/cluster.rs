@@ -38,16 +38,12 @@ struct S3Server {
 }
 
 impl S3Server {
-    /// The server that `KUBEDR_TEST_S3` names, else the first, out of `name=url=folder …`.
+    /// The server that `KUBEDR_TEST_S3` names, else the first.
     fn of_environment() -> Result<Self> {
         let Ok(servers) = std::env::var("KUBEDR_S3_SERVERS") else { return Ok(Self::default()) };
         let wanted = std::env::var("KUBEDR_TEST_S3").ok();
-        let mut known = servers.split(' ').filter_map(|server| {
-            let (name, rest) = server.split_once('=')?;
-            Some((name, rest.split_once('=')?))
-        });
-        let found = known.find(|(name, _)| wanted.as_deref().is_none_or(|wanted| wanted == *name));
-        let (name, (url, folder)) =
+        let found = known(&servers).find(|(name, ..)| wanted.as_deref().is_none_or(|wanted| wanted == *name));
+        let (name, url, folder) =
             found.with_context(|| format!("the cluster has no S3 server {wanted:?}: {servers}"))?;
         let authority = url.starts_with("https:").then(|| variable("KUBEDR_S3_CA")).transpose()?;
         Ok(Self {
@@ -59,6 +55,15 @@ impl S3Server {
             secret_key: file_named_by("KUBEDR_S3_SECRET_KEY_FILE")?,
         })
     }
+}
+
+/// Name, URL and folder of each S3 server, out of `name=url=folder …`.
+fn known(servers: &str) -> impl Iterator<Item = (&str, &str, &str)> {
+    servers.split(' ').filter_map(|server| {
+        let (name, rest) = server.split_once('=')?;
+        let (url, folder) = rest.split_once('=')?;
+        Some((name, url, folder))
+    })
 }
 
 /// A fact of the cluster.
@@ -124,9 +129,10 @@ impl Cluster {
     /// URL of an S3 server, by the name that `cargo xtask cluster up --s3` has for it.
     pub fn s3_url(&self, name: &str) -> Result<String> {
         let servers = variable("KUBEDR_S3_SERVERS")?;
-        let found = servers.split(' ').find_map(|server| server.strip_prefix(name)?.strip_prefix('='));
-        let found = found.with_context(|| format!("the cluster has no S3 server {name:?}: {servers}"))?;
-        Ok(found.split('=').next().unwrap_or_default().to_owned())
+        let found = known(&servers).find(|(known, ..)| *known == name);
+        let (_, url, _) =
+            found.with_context(|| format!("the cluster has no S3 server {name:?}: {servers}"))?;
+        Ok(url.to_owned())
     }
 
     /// A bucket of the chosen S3 server that nothing has made yet.

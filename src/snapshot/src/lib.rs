@@ -9,6 +9,7 @@
 //! grows with their number, with what they hold, with where they are damaged, or with why that cannot be told.
 mod bytes;
 mod entries;
+mod keys;
 mod page;
 mod pages;
 mod resource;

@@ -1,13 +1,11 @@
 //! What is known of each page, in the order of the file: what its children or first and last keys are, not what of
 //! it counts.
-use std::{
-    cmp::Ordering,
-    collections::{BTreeMap, HashMap},
-};
+use std::collections::BTreeMap;
 
 use crate::{
     bytes::Order,
     entries::Entries,
+    keys::{Key, Keys},
     page::{Bucket, Header, Kind, Meta, Page},
     revision::{KeyValue, Revision},
 };
@@ -18,23 +16,8 @@ pub const INLINE: u32 = 1 << 31;
 const MOST_CHILDREN: usize = 8 << 20;
 /// Most buckets, inline pages and settings that are kept, each: every commit of etcd's leaves some behind.
 const MOST_BUCKETS: usize = 1 << 20;
-/// Most bytes of keys that are no revisions.
-const MOST_TEXT: usize = 16 << 20;
 /// Most pages about which is kept what is wrong with them; most are the rest of what they once were.
 const MOST_WRONG: usize = 10_000;
-
-/// A key in 12 bytes, which is in memory three times for each page: most are revisions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key {
-    high: u32,
-    /// Of a key that is no revision, its place among the texts.
-    low: u32,
-    /// Sub-revision and whether it deletes.
-    rest: u32,
-}
-
-/// Marks a key that is no revision.
-const TEXT: u32 = u32::MAX;
 
 /// What is known of a page.
 #[derive(Clone, Copy, Debug)]
@@ -104,9 +87,8 @@ pub struct Pages {
     known: Vec<Known>,
     inline: Vec<Known>,
     children: Vec<(u32, Key)>,
-    texts: Vec<Box<[u8]>>,
-    numbers: HashMap<Box<[u8]>, u32>,
-    text_bytes: usize,
+    /// What the keys of all pages are.
+    pub keys: Keys,
     /// By the page that they are on.
     buckets: Vec<(u32, Name, Root)>,
     settings: Vec<(u32, Setting, u64)>,
@@ -123,9 +105,7 @@ impl Pages {
             known: Vec::new(),
             inline: Vec::new(),
             children: Vec::new(),
-            texts: Vec::new(),
-            numbers: HashMap::new(),
-            text_bytes: 0,
+            keys: Keys::default(),
             buckets: Vec::new(),
             settings: Vec::new(),
             free: BTreeMap::new(),
@@ -195,25 +175,6 @@ impl Pages {
     /// The free pages that a page lists.
     pub fn free(&self, number: u32) -> &[u64] {
         self.free.get(&number).map_or(&[], Vec::as_slice)
-    }
-
-    /// How two keys stand to each other in the order of bytes.
-    pub fn compare(&self, one: Key, other: Key) -> Ordering {
-        match (one.revision(), other.revision()) {
-            (Some(one), Some(other)) => one.cmp(&other),
-            (Some(one), None) => one.compare(self.text(other)),
-            (None, Some(other)) => other.compare(self.text(one)).reverse(),
-            (None, None) => self.text(one).cmp(self.text(other)),
-        }
-    }
-
-    /// The revision that a key is, if it is one.
-    pub fn revision(&self, key: Key) -> Option<Revision> {
-        key.revision().or_else(|| Revision::read(self.text(key)))
-    }
-
-    fn text(&self, key: Key) -> &[u8] {
-        self.texts.get(key.low as usize).map_or(&[], |text| text)
     }
 
     /// Notes what is wrong with a page, or that it is too long.
@@ -353,23 +314,10 @@ impl Pages {
     }
 
     fn key(&mut self, key: &[u8]) -> Key {
-        if let Some(key) = Revision::read(key).and_then(Key::of_revision) {
-            return key;
-        }
-        let of_text = |low| Key { high: 0, low, rest: TEXT };
-        if let Some(number) = self.numbers.get(key) {
-            return of_text(*number);
-        }
-        let number = u32::try_from(self.texts.len()).unwrap_or(u32::MAX);
-        // It is kept twice, with what the map takes.
-        self.text_bytes += 2 * key.len() + 96;
-        if self.text_bytes > MOST_TEXT {
+        self.keys.keep(key).unwrap_or_else(|| {
             self.give_up("keys beside the revisions");
-            return of_text(u32::MAX);
-        }
-        self.texts.push(key.into());
-        self.numbers.insert(key.into(), number);
-        of_text(number)
+            Key::UNKNOWN
+        })
     }
 }
 
@@ -402,22 +350,6 @@ fn push<T>(list: &mut Vec<T>, item: T) {
     list.push(item);
 }
 
-impl Key {
-    fn of_revision(revision: Revision) -> Option<Self> {
-        let rest = u32::try_from(revision.sub).ok()?.checked_mul(2)? + u32::from(revision.deletes);
-        let high = u32::try_from(revision.main >> 32).ok()?;
-        let low = u32::try_from(revision.main & u64::from(u32::MAX)).ok()?;
-        (rest != TEXT).then_some(Self { high, low, rest })
-    }
-
-    /// The revision that it is, if it is one of the small numbers that all are.
-    fn revision(self) -> Option<Revision> {
-        let main = u64::from(self.high) << 32 | u64::from(self.low);
-        let revision = Revision { main, sub: u64::from(self.rest / 2), deletes: self.rest % 2 == 1 };
-        (self.rest != TEXT).then_some(revision)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -425,26 +357,5 @@ mod tests {
     #[test]
     fn a_page_and_its_place_in_a_branch_take_48_bytes() {
         assert_eq!((size_of::<Known>(), size_of::<(u32, Key)>()), (32, 16));
-    }
-
-    #[test]
-    fn keys_are_in_the_order_of_their_bytes() {
-        let mut pages = Pages::new();
-        let revision =
-            |main: u64, mark: &[u8]| [&main.to_be_bytes()[..], b"_\0\0\0\0\0\0\0\0", mark].concat();
-        let sorted = [
-            Vec::new(),
-            b"\0\0".to_vec(),
-            revision(1, b""),
-            revision(1, b"t"),
-            revision(1 << 40, b""),
-            b"lease".to_vec(),
-        ];
-        let keys = sorted.map(|key| pages.key(&key));
-        for pair in keys.windows(2) {
-            assert_eq!(pages.compare(pair[0], pair[1]), Ordering::Less, "{pair:?}");
-            assert_eq!(pages.compare(pair[1], pair[0]), Ordering::Greater, "{pair:?}");
-            assert_eq!(pages.compare(pair[0], pair[0]), Ordering::Equal, "{pair:?}");
-        }
     }
 }

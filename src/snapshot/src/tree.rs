@@ -6,8 +6,9 @@ use std::cmp::Ordering;
 
 use crate::{
     Damage, Unread,
+    keys::Key,
     page::Meta,
-    pages::{Holds, INLINE, Key, Known, Name, Pages, Root},
+    pages::{Holds, INLINE, Known, Name, Pages, Root},
 };
 
 /// Deepest that a tree is followed. With two children a page it would hold more than any file.
@@ -145,12 +146,12 @@ impl<'a> Tree<'a> {
         for (index, (number, key)) in children.iter().enumerate() {
             let next = children.get(index + 1).map(|(_, key)| *key);
             // The first key may be that of the branch itself.
-            let is_after = last.is_none_or(|last| match pages.compare(last, *key) {
+            let is_after = last.is_none_or(|last| match pages.keys.compare(last, *key) {
                 Ordering::Less => true,
                 Ordering::Equal => index == 0,
                 Ordering::Greater => false,
             });
-            if !is_after || max.is_some_and(|max| pages.compare(*key, max) != Ordering::Less) {
+            if !is_after || max.is_some_and(|max| pages.keys.compare(*key, max) != Ordering::Less) {
                 return Err(self.damage(place.host, "its children are not in order"));
             }
             let number = self.number(place, u64::from(*number))?;
@@ -164,14 +165,14 @@ impl<'a> Tree<'a> {
         if count == 0 {
             return Ok(None);
         }
-        let is_before = min.is_some_and(|min| self.pages.compare(first, min) == Ordering::Less);
-        if is_before || max.is_some_and(|max| self.pages.compare(last, max) != Ordering::Less) {
+        let is_before = min.is_some_and(|min| self.pages.keys.compare(first, min) == Ordering::Less);
+        if is_before || max.is_some_and(|max| self.pages.keys.compare(last, max) != Ordering::Less) {
             return Err(self.damage(place.host, "its keys do not lie where the branch above says"));
         }
         match (place.part, holds) {
             (Part::Key, Holds::Changes) => {
                 self.found.take(place.number, count);
-                self.found.revision = self.pages.revision(last).map(|revision| revision.main);
+                self.found.revision = self.pages.keys.revision(last).map(|revision| revision.main);
             }
             (Part::Key, Holds::BadChanges) => {
                 return Err(self.damage(place.host, "a value is no key-value of etcd's"));
