@@ -135,7 +135,7 @@ impl Steps {
     fn on_cluster(&mut self, images: &[PathBuf], arguments: &Arguments) -> Result<()> {
         let s3 = if arguments.filter.is_some() { &SERVERS[..1] } else { &SERVERS };
         let s3 = [s3, &[Server::VersitygwBehind]].concat();
-        let options = cluster::Options { s3, ..cluster::Options::default() };
+        let options = cluster::Options { s3, encrypt: true, ..cluster::Options::default() };
         let cluster = self.step("cluster up", |_| cluster::up(CLUSTER, &options))?;
         self.step("load images", |_| cluster::load(CLUSTER, images))?;
         let times = cluster.folder.join("test-times");

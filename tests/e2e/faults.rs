@@ -24,6 +24,12 @@ async fn a_stream_with_a_flipped_byte_is_no_backup() {
     .await;
 }
 
+/// Several members behind one address: one told its status, another one, that lags behind, sends its snapshot.
+#[tokio::test]
+async fn a_snapshot_that_is_older_than_its_member_is_no_backup() {
+    with_kubedr("stale", async |kubedr| is_refused(kubedr, Damage::Stale, "RevisionWentBack").await).await;
+}
+
 async fn is_refused(kubedr: &Installation, damage: Damage, reason: &str) -> Result<()> {
     let relay = EtcdRelay::start(&kubedr.cluster, damage).await?;
     kubedr.ready_policy(&json!({ "etcdEndpoint": relay.endpoint() })).await?;

@@ -1,4 +1,5 @@
 //! What a user does, on a real node with real etcd, S3 and restic.
+mod etcd_source;
 mod faults;
 mod metadata_location;
 mod metadata_policy;

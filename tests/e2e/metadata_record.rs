@@ -4,13 +4,17 @@ use std::pin::pin;
 use anyhow::{Context, Result};
 use api::{MetadataBackupPolicy, MetadataBackupRecord};
 use futures::StreamExt;
-use k8s_openapi::api::{batch::v1::Job, coordination::v1::Lease, core::v1::Pod};
+use k8s_openapi::api::{
+    batch::v1::{CronJob, Job},
+    coordination::v1::Lease,
+    core::v1::Pod,
+};
 use kube::{
     ResourceExt,
     api::{DeleteParams, ListParams},
     runtime::{WatchStreamExt, watcher},
 };
-use kubedr_tests::{Installation, PATIENCE, is_finished, message, pair, until, with_kubedr};
+use kubedr_tests::{EtcdMember, Installation, PATIENCE, is_finished, message, pair, until, with_kubedr};
 use serde_json::json;
 
 #[tokio::test]
@@ -31,6 +35,78 @@ async fn two_of_four_backups_are_kept_and_they_are_the_newest() {
         assert_eq!(stored(kubedr).await?, pairs(expected)?, "only the pairs of the kept records are stored");
         kubedr.bucket.restic().args(["check"]).succeed().await?;
         Ok(())
+    })
+    .await;
+}
+
+/// In an etcd of its own: how many objects others have there says nothing.
+#[tokio::test]
+async fn a_mass_deletion_is_said_and_does_not_age_out_the_backup_before_it() {
+    with_kubedr("shrunk", async |kubedr| {
+        let member = EtcdMember::start(&kubedr.cluster.machine_ip).await?;
+        config_maps(&member, 100).await?;
+        kubedr
+            .ready_policy(
+                &json!({ "etcdEndpoint": member.endpoint(), "retainNumBackups": 1, "shrinkGuard": 30 }),
+            )
+            .await?;
+        let before = kubedr.successful_backup("etcd").await?;
+        assert_eq!(objects(&before), (Some(100), Some(false)));
+        member.delete("/registry/configmaps/default/c2", "/registry/configmaps/default/c9").await?;
+        kubedr.successful_backup("etcd").await?;
+        let shrunk = kubedr.successful_backup("etcd").await?;
+        assert_eq!(objects(&shrunk), (Some(23), Some(true)), "the second one too");
+        let policy = kubedr.policy_says("etcd", "Complete", ("False", "Shrunk")).await?;
+        let said = message(&policy.status.unwrap_or_default().conditions, "Complete").to_owned();
+        assert!(said.contains(&shrunk.spec.snapshot_id) && said.contains("100"), "{said}");
+        only_records_are(kubedr, &[&before, &shrunk]).await?;
+        kubedr.policy_says("etcd", "Retained", ("False", "Shrunk")).await?;
+        accept(kubedr, &shrunk).await?;
+        let after = kubedr.successful_backup("etcd").await?;
+        assert_eq!(objects(&after), (Some(23), Some(false)));
+        kubedr.policy_says("etcd", "Complete", ("True", "Complete")).await?;
+        only_records_are(kubedr, &[&after]).await
+    })
+    .await;
+}
+
+async fn config_maps(member: &EtcdMember, count: usize) -> Result<()> {
+    let named = |number| (format!("/registry/configmaps/default/c{number}"), b"k8s".to_vec());
+    member.etcd().await?.put_all((0..count).map(named).collect()).await
+}
+
+fn objects(record: &MetadataBackupRecord) -> (Option<i64>, Option<bool>) {
+    let objects = record.status.as_ref().and_then(|status| status.objects.clone()).unwrap_or_default();
+    (objects.count, objects.shrunk)
+}
+
+/// Accepts that a backup has shrunk, and waits until the next backup's pod would know it.
+async fn accept(kubedr: &Installation, record: &MetadataBackupRecord) -> Result<()> {
+    let key = "kubedr.catalogicsoftware.com/accept-shrink";
+    let accepting = json!({ "metadata": { "annotations": { key: record.name_any() } } });
+    kubedr.patch::<MetadataBackupPolicy>("etcd", accepting).await?;
+    let [first, _] = pair(record)?;
+    until("the CronJob to name the accepted snapshot", async || {
+        let cronjob = kubedr.api::<CronJob>().get("etcd-backup-cronjob").await?;
+        Ok(if serde_json::to_string(&cronjob)?.contains(&first) { Ok(()) } else { Err("not yet") })
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_backup_without_the_key_of_encrypted_objects_says_so_until_it_has_it() {
+    with_kubedr("encrypted", async |kubedr| {
+        kubedr.ready_policy(&json!({})).await?;
+        kubedr.successful_backup("etcd").await?;
+        let lacking = kubedr.policy_says("etcd", "Complete", ("False", "EncryptionKeyMissing")).await?;
+        let conditions = lacking.status.unwrap_or_default().conditions;
+        assert!(message(&conditions, "Complete").contains(r#""test-key" of "aescbc""#), "{conditions:#?}");
+        let extra =
+            json!({ "spec": { "extraHostPaths": [{ "path": "/etc/kubernetes/pki/encryption.yaml" }] } });
+        kubedr.patch::<MetadataBackupPolicy>("etcd", extra).await?;
+        kubedr.policy_is("etcd", ("True", "Ready")).await?;
+        kubedr.successful_backup("etcd").await?;
+        kubedr.policy_says("etcd", "Complete", ("True", "Complete")).await.map(drop)
     })
     .await;
 }
@@ -200,9 +276,15 @@ async fn leader(kubedr: &Installation) -> Result<(String, jiff::Timestamp)> {
 
 /// Waits until retention has left one record.
 async fn only_record_is(kubedr: &Installation, newest: &MetadataBackupRecord) -> Result<()> {
-    until("retention to go on", async || {
+    only_records_are(kubedr, &[newest]).await
+}
+
+/// Waits until retention has left these records, oldest first.
+async fn only_records_are(kubedr: &Installation, expected: &[&MetadataBackupRecord]) -> Result<()> {
+    let expected: Vec<String> = expected.iter().map(|record| record.name_any()).collect();
+    until("retention to be done", async || {
         let records = names(&kubedr.records("etcd").await?);
-        Ok(if records == [newest.name_any()] { Ok(()) } else { Err(records) })
+        Ok(if records == expected { Ok(()) } else { Err(records) })
     })
     .await
 }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     ResourceExt,
@@ -66,8 +66,14 @@ fn secret_values(kubedr: &Installation) -> Result<Vec<(&'static str, String)>> {
     let etcd = kubedr.cluster.etcd_credentials()?;
     let key =
         etcd.iter().filter(|(name, _)| *name == "client.key").map(|(name, pem)| (*name, longest_line(pem)));
+    let encryption = std::fs::read_to_string(kubedr.cluster.certificates.join("encryption.yaml"))?;
+    let encryption = encryption
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("secret: ").map(|key| key.trim_matches('"')))
+        .map(str::to_owned);
+    let encryption = ("encryption key", encryption.context("no key in the configuration")?);
     let wrong = ("wrong secret_key", "wrong-secret-key-of-this-test".to_owned());
-    Ok(kubedr.bucket.credentials().into_iter().chain(key).chain([wrong]).collect())
+    Ok(kubedr.bucket.credentials().into_iter().chain(key).chain([encryption, wrong]).collect())
 }
 
 /// All objects but Secrets, all events and all logs of the namespace, as one text.

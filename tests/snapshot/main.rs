@@ -1,14 +1,12 @@
 //! What is read of an etcd snapshot, beside what etcd's own tools say of it.
-mod member;
-
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use kubedr_tests::{Program, load::Etcd};
-use member::Member;
+use kubedr_tests::{EtcdMember, Program, load::Etcd};
 use serde::Deserialize;
-use snapshot::{Contents, Tally, Unread, Walk};
+use snapshot::{Contents, Encrypted, Tally, Unread, Walk};
 
+const LOOPBACK: &str = "127.0.0.1";
 /// Bytes that come at once; etcd sends 32 KiB.
 const CHUNK: usize = 32 << 10;
 /// Files that are damaged at one place each. Of 3,000 none was judged otherwise by one of both.
@@ -40,7 +38,7 @@ fn tally(contents: &Contents) -> &Tally {
 
 #[tokio::test]
 async fn an_etcd_without_keys_is_read() -> Result<()> {
-    let member = Member::start().await?;
+    let member = EtcdMember::start(LOOPBACK).await?;
     let file = member.snapshot("empty.db").await?;
     assert_eq!(agreed(&file).await?.map(|contents| tally(&contents).keys), Some(0));
     Ok(())
@@ -48,12 +46,13 @@ async fn an_etcd_without_keys_is_read() -> Result<()> {
 
 #[tokio::test]
 async fn what_is_read_of_a_snapshot_is_what_etcdutl_says() -> Result<()> {
-    let member = Member::start().await?;
+    let member = EtcdMember::start(LOOPBACK).await?;
     fill(&member).await?;
     let contents = agreed(&member.snapshot("filled.db").await?).await?.context("it is refused")?;
     assert_eq!(tally(&contents).objects["pods"], 369, "{contents:#?}");
     assert_eq!(tally(&contents).objects["certificates.cert-manager.io"], 30);
-    assert_eq!(tally(&contents).encryption, [("aescbc:v1:key1".to_owned(), 5)].into());
+    let encrypted = Encrypted { provider: "aescbc".to_owned(), key: "key1".to_owned(), values: 5 };
+    assert_eq!(tally(&contents).encryption, [encrypted]);
     assert!(contents.compacted.is_none() && contents.changes > tally(&contents).keys);
     let mut etcd = member.etcd().await?;
     etcd.compact().await?;
@@ -67,7 +66,7 @@ async fn what_is_read_of_a_snapshot_is_what_etcdutl_says() -> Result<()> {
 /// One bit of each file is another: mostly in what holds the tree together.
 #[tokio::test]
 async fn of_damaged_files_as_many_are_refused_as_etcdutl_refuses() -> Result<()> {
-    let member = Member::start().await?;
+    let member = EtcdMember::start(LOOPBACK).await?;
     fill(&member).await?;
     let whole = std::fs::read(member.snapshot("whole.db").await?)?;
     let (mut refused, mut disagreed) = (0, Vec::new());
@@ -86,7 +85,7 @@ async fn of_damaged_files_as_many_are_refused_as_etcdutl_refuses() -> Result<()>
 }
 
 /// Pods and others in many sizes, of which some are changed, and some deleted.
-async fn fill(member: &Member) -> Result<()> {
+async fn fill(member: &EtcdMember) -> Result<()> {
     let mut etcd = member.etcd().await?;
     for number in 0..400_usize {
         let size = if number % 40 == 7 { 150_000 + number } else { 50 + number * 7 };

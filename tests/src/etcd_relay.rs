@@ -7,7 +7,7 @@
 //!
 //! The product has no switch for a damaged stream, so the damage happens where it
 //! does in life: on the way.
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result};
 use axum::{Router, extract::State, response::Response};
@@ -33,6 +33,8 @@ pub enum Damage {
     EndsAfter(usize),
     /// The byte in the middle of the message of this number is another one.
     FlippedByteIn(usize),
+    /// It is whole, but the one of when the relay was started.
+    Stale,
 }
 
 /// A running relay; it stops when it is dropped.
@@ -45,12 +47,16 @@ pub struct EtcdRelay {
 struct Relay {
     etcd: Channel,
     damage: Damage,
+    /// The messages of a snapshot, where an old one is sent.
+    old: Arc<Vec<Bytes>>,
 }
 
 impl EtcdRelay {
     /// Starts a relay to the cluster's etcd on this machine's address, which pods reach.
     pub async fn start(cluster: &Cluster, damage: Damage) -> Result<Self> {
-        let relay = Relay { etcd: cluster.etcd(&cluster.etcd_endpoint).await?, damage };
+        let etcd = cluster.etcd(&cluster.etcd_endpoint).await?;
+        let old = if matches!(damage, Damage::Stale) { snapshot_of(&etcd).await? } else { Vec::new() };
+        let relay = Relay { etcd, damage, old: old.into() };
         let listener =
             TcpListener::bind((cluster.machine_ip.as_str(), 0)).await.context("failed to listen")?;
         let address = listener.local_addr()?;
@@ -64,6 +70,16 @@ impl EtcdRelay {
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
+}
+
+/// The messages of a snapshot as it is now.
+async fn snapshot_of(etcd: &Channel) -> Result<Vec<Bytes>> {
+    let mut client = tonic::client::Grpc::new(etcd.clone());
+    client.ready().await?;
+    let nothing = Request::new(Bytes::new());
+    let answer = client.server_streaming(nothing, PathAndQuery::from_static(SNAPSHOT), Raw).await?;
+    let messages: Vec<Result<Bytes, Status>> = answer.into_inner().collect().await;
+    messages.into_iter().collect::<Result<_, _>>().context("etcd sent no whole snapshot")
 }
 
 impl Drop for EtcdRelay {
@@ -90,7 +106,7 @@ impl tonic::server::StreamingService<Bytes> for Method {
     type Future = futures::future::BoxFuture<'static, Result<tonic::Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
-        let Relay { etcd, damage } = self.relay.clone();
+        let Relay { etcd, damage, old } = self.relay.clone();
         let path = self.path.clone();
         Box::pin(async move {
             let mut client = tonic::client::Grpc::new(etcd);
@@ -99,7 +115,9 @@ impl tonic::server::StreamingService<Bytes> for Method {
             let is_snapshot = path == SNAPSHOT;
             let answer = client.streaming(Request::new(messages), path, Raw).await?;
             Ok(answer.map(
-                |stream: Streaming<Bytes>| if is_snapshot { damaged(stream, damage) } else { stream.boxed() },
+                |stream: Streaming<Bytes>| {
+                    if is_snapshot { damaged(stream, damage, &old) } else { stream.boxed() }
+                },
             ))
         })
     }
@@ -108,9 +126,11 @@ impl tonic::server::StreamingService<Bytes> for Method {
 fn damaged(
     stream: Streaming<Bytes>,
     damage: Damage,
+    old: &[Bytes],
 ) -> futures::stream::BoxStream<'static, Result<Bytes, Status>> {
     match damage {
         Damage::EndsAfter(count) => stream.take(count).boxed(),
+        Damage::Stale => futures::stream::iter(old.to_vec()).map(Ok).boxed(),
         Damage::FlippedByteIn(number) => stream
             .enumerate()
             .map(

@@ -7,6 +7,7 @@
 mod bucket;
 mod cluster;
 mod dump;
+mod etcd_member;
 mod etcd_relay;
 mod installation;
 pub mod load;
@@ -19,6 +20,7 @@ mod wait;
 
 pub use bucket::{Bucket, Snapshot};
 pub use cluster::Cluster;
+pub use etcd_member::EtcdMember;
 pub use etcd_relay::{Damage, EtcdRelay};
 pub use installation::{Installation, with_kinds, with_kubedr};
 pub use metadata::{Run, condition, is_finished, message, pair};

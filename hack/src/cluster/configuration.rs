@@ -53,7 +53,17 @@ pub fn write(cluster: &Cluster) -> Result<()> {
         write_file(&cluster.folder.join(format!("kubernetes/{user}.conf")), &fill_in(&template, cluster))?;
     }
     write_secret(&access_key_file(cluster), 10)?;
-    write_secret(&secret_key_file(cluster), 20)
+    write_secret(&secret_key_file(cluster), 20)?;
+    if cluster.options.encrypt { write_encryption(cluster) } else { Ok(()) }
+}
+
+/// How the API server encrypts Secrets, with a key of its own for each cluster.
+fn write_encryption(cluster: &Cluster) -> Result<()> {
+    let folder = cluster.folder.join("kubernetes/pki");
+    fs::create_dir_all(&folder)?;
+    // 32 hexadecimal digits are base64 too, of 24 bytes: a key of AES.
+    let text = include_str!("templates/encryption.yaml").replace("{{encryption_key}}", &random(16)?);
+    write_private(&folder.join("encryption.yaml"), &text)
 }
 
 /// Where the S3 server's access key lies.
@@ -95,11 +105,20 @@ fn write_file(path: &Path, content: &str) -> Result<()> {
 
 /// Random, so that a test which finds it in a log has found a leak.
 fn write_secret(path: &Path, length: usize) -> Result<()> {
+    write_private(path, &random(length)?)
+}
+
+/// So many bytes as hexadecimal digits.
+fn random(length: usize) -> Result<String> {
     let mut bytes = vec![0; length];
     fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(hex::encode(bytes))
+}
+
+fn write_private(path: &Path, text: &str) -> Result<()> {
     let mut options = fs::OpenOptions::new();
     let file = options.write(true).create_new(true).mode(0o600).open(path);
-    std::io::Write::write_all(&mut file?, hex::encode(bytes).as_bytes())
+    std::io::Write::write_all(&mut file?, text.as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
@@ -131,6 +150,23 @@ pub mod tests {
             let text = fs::read_to_string(folder.path().join(file)).unwrap();
             assert!(!text.contains("{{"), "{file}: {text}");
         }
+    }
+
+    #[test]
+    fn only_a_cluster_that_is_to_encrypt_has_a_key_for_it_which_is_for_root_alone() {
+        let written = |encrypt| {
+            let folder = tempfile::tempdir().unwrap();
+            let mut cluster = example(folder.path(), 1);
+            cluster.options.encrypt = encrypt;
+            write(&cluster).unwrap();
+            let file = folder.path().join("kubernetes/pki/encryption.yaml");
+            let mode = fs::metadata(&file).map(|file| file.permissions().mode() & 0o777).ok();
+            (mode, fs::read_to_string(file).unwrap_or_default())
+        };
+        assert_eq!(written(false).0, None);
+        let (mode, text) = written(true);
+        assert_eq!(mode, Some(0o600));
+        assert!(!text.contains("{{") && text.contains("secret: \""), "{text}");
     }
 
     #[test]

@@ -65,7 +65,7 @@ enum Command {
     /// What is left of one that crashed is removed first.
     #[command(after_help = "Examples:
   cargo xtask cluster up
-  cargo xtask cluster up --name tainted --taint
+  cargo xtask cluster up --name tainted --taint --encrypt
   cargo xtask cluster up --name three --etcd-members 3
   cargo xtask cluster up --name worker --join three
   cargo xtask cluster up --name stores --s3 versitygw,minio-tls

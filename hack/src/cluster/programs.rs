@@ -76,8 +76,14 @@ fn binary(name: &str) -> &str {
 fn flags(cluster: &Cluster, name: &str) -> Vec<String> {
     let template = FLAGS.iter().find(|(program, _)| *program == binary(name));
     let template = template.map_or("", |(_, template)| template);
+    let encrypts = cluster.options.encrypt && name == CONTROL_PLANE[0];
+    let further =
+        if encrypts { "--encryption-provider-config /etc/kubernetes/pki/encryption.yaml" } else { "" };
     // A flag and its value are two words; a folder may contain spaces, so names are filled in last.
-    let words = template.split_whitespace().map(|word| configuration::fill_in(word, cluster));
+    let words = template
+        .split_whitespace()
+        .chain(further.split_whitespace())
+        .map(|word| configuration::fill_in(word, cluster));
     match ETCD_MEMBERS.iter().position(|member| *member == name) {
         Some(index) => words.map(|word| of_member(&word, cluster, index)).collect(),
         None => words.collect(),
@@ -107,6 +113,20 @@ mod tests {
         let mut known: Vec<_> = FLAGS.iter().map(|(name, _)| *name).collect();
         known.sort_unstable();
         assert_eq!(started, known);
+    }
+
+    #[test]
+    fn only_an_api_server_that_is_to_encrypt_is_told_how() {
+        let mut cluster = configuration::tests::example(Path::new("/c"), 1);
+        let tells = |cluster: &Cluster| {
+            let told = |(name, _): &&(&'static str, _)| {
+                flags(cluster, name).contains(&"--encryption-provider-config".to_owned())
+            };
+            FLAGS.iter().filter(told).map(|(name, _)| *name).collect::<Vec<_>>()
+        };
+        assert_eq!(tells(&cluster), Vec::<&str>::new());
+        cluster.options.encrypt = true;
+        assert_eq!(tells(&cluster), ["kube-apiserver"]);
     }
 
     #[test]

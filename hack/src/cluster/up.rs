@@ -51,8 +51,11 @@ pub struct Options {
     /// Only etcd and the API server: for tests of the API, which run no pod.
     #[arg(long, conflicts_with_all = ["taint", "labels"])]
     pub control_plane: bool,
+    /// Encrypt Secrets at rest, by a key in /etc/kubernetes/pki/encryption.yaml.
+    #[arg(long)]
+    pub encrypt: bool,
     /// Be a further node of that cluster, without control plane and S3 servers; it goes down with it.
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["control_plane", "etcd_members", "s3", "s3_in_memory"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["control_plane", "encrypt", "etcd_members", "s3", "s3_in_memory"])]
     pub join: Option<String>,
     /// The S3 servers on the node; the first is the one that the facts call the endpoint.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "versitygw")]
@@ -110,6 +113,7 @@ impl Default for Options {
             labels: Vec::new(),
             etcd_members: 1,
             control_plane: false,
+            encrypt: false,
             join: None,
             s3: vec![Server::Versitygw],
             s3_in_memory: None,

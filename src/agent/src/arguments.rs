@@ -54,6 +54,9 @@ pub struct StreamRequest {
     /// File that tells `backup` what was streamed, or why not
     #[arg(long, value_name = "FILE")]
     pub handover: PathBuf,
+    /// Revision that the snapshot must have at least
+    #[arg(long, value_name = "REVISION")]
+    pub revision: u64,
     /// Largest rate in bytes per second
     #[arg(long, value_name = "BYTES")]
     pub max_rate: Option<u64>,
@@ -68,6 +71,8 @@ impl StreamRequest {
             self.endpoint.clone(),
             "--handover".to_owned(),
             self.handover.display().to_string(),
+            "--revision".to_owned(),
+            self.revision.to_string(),
         ];
         if let Some(rate) = self.max_rate {
             arguments.extend(["--max-rate".to_owned(), rate.to_string()]);
@@ -93,6 +98,7 @@ mod tests {
             let request = StreamRequest {
                 endpoint: "https://127.0.0.1:2379".to_owned(),
                 handover: "/work/0123456789abcdef.stream.json".into(),
+                revision: 591,
                 max_rate,
             };
             let words = std::iter::once("agent".to_owned()).chain(request.render());

@@ -62,6 +62,10 @@ pub struct BackupConfig {
     pub extra_host_paths: Vec<String>,
     /// Bytes per second.
     pub max_rate: Option<u64>,
+    /// `spec.shrinkGuard`, percent.
+    pub shrink_guard: u8,
+    /// The backup whose shrinking a person accepted, by its snapshot of etcd.
+    pub accept_shrink: Option<SnapshotId>,
 }
 
 /// What `forget` needs.
@@ -207,6 +211,8 @@ impl Environment {
             certs_dir: self.text(environment::CERTS_DIR),
             extra_host_paths: self.json(environment::EXTRA_HOST_PATHS)?.unwrap_or_default(),
             max_rate: self.parsed(environment::MAX_RATE)?,
+            shrink_guard: self.parsed(environment::SHRINK_GUARD)?.unwrap_or_default(),
+            accept_shrink: self.parsed(environment::ACCEPT_SHRINK)?,
         })
     }
 
@@ -322,6 +328,7 @@ mod tests {
         let config = environment(whole()).backup(mounts(), secrets()).expect("whole");
         assert_eq!((config.host.as_str(), config.policy.as_str()), ("uid", "kubedr-system/test-backup"));
         assert_eq!((config.certs_dir, config.max_rate), (None, None));
+        assert_eq!((config.shrink_guard, config.accept_shrink), (0, None));
         assert_eq!(environment(whole()).whole_deadline(), Ok(DEADLINE));
         assert_eq!(environment(whole()).init(mounts(), secrets()).expect("whole").replace, None);
         environment(whole()).forget(mounts(), secrets()).expect("whole");
@@ -380,6 +387,8 @@ mod tests {
     #[case::endpoints(environment::ETCD_ENDPOINTS, "[]")]
     #[case::endpoints_no_list(environment::ETCD_ENDPOINTS, "https://127.0.0.1:2379")]
     #[case::rate(environment::MAX_RATE, "-1")]
+    #[case::guard(environment::SHRINK_GUARD, "30%")]
+    #[case::accepted_record(environment::ACCEPT_SHRINK, "mbr-9a9808ce")]
     #[case::deadline(environment::DEADLINE_SECONDS, "0")]
     #[case::deadline_no_number(environment::DEADLINE_SECONDS, "1h")]
     #[case::host_paths(environment::EXTRA_HOST_PATHS, "/etc")]

@@ -67,7 +67,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("0123456789abcdef.stream.json");
         let failure = Failure::new(Reason::SnapshotTruncated, "ended early").at("spec.etcdEndpoint");
-        let whole = Handover::Whole(StreamFacts { bytes: 1056, sha256: "ab".repeat(32) });
+        let contents = Err("the file has more bytes in one value than can be read".to_owned());
+        let whole = Handover::Whole(StreamFacts { bytes: 1056, sha256: "ab".repeat(32), contents });
         for left in [Handover::failed(failure), whole] {
             left.leave(&file).expect("written");
             assert_eq!(Handover::take(&file), Some(left));

@@ -6,7 +6,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use capture::etcd::{Interrupted, StreamFacts, stream as pass_on};
+use capture::etcd::{Interrupted, StreamFacts, Wanted, stream as pass_on};
 use etcd::Client;
 use model::{Reason, result::Failure};
 use nix::fcntl::{FcntlArg, fcntl};
@@ -64,7 +64,8 @@ fn keyless(program: &Path, arguments: impl IntoIterator<Item = OsString>) -> Com
 
 async fn passed_on(request: &StreamRequest, secrets: &Secrets) -> Result<StreamFacts, Interrupted> {
     let client = connected(request, secrets).await.map_err(Interrupted::Source)?;
-    pass_on(client, &mut standard_output().map_err(Interrupted::Reader)?, request.max_rate).await
+    let wanted = Wanted { bytes_per_second: request.max_rate, revision: request.revision };
+    pass_on(client, &mut standard_output().map_err(Interrupted::Reader)?, wanted).await
 }
 
 /// The pipe to restic, as large as it may be: each side then works for longer before the other must.

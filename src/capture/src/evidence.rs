@@ -1,5 +1,6 @@
 //! `kubedr.json`: what a backup consists of, stored beside it.
 use std::{
+    collections::BTreeMap,
     fs::{self, OpenOptions},
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
@@ -11,6 +12,7 @@ use model::{
     result::{EtcdFacts, Failure},
 };
 use serde::{Deserialize, Serialize};
+use snapshot::{Contents, Encrypted};
 
 use crate::files::Entry;
 
@@ -32,12 +34,47 @@ pub struct Evidence {
     pub policy: String,
     /// The member that the snapshot came from.
     pub etcd: EtcdFacts,
+    /// What the member's database holds; absent where it was not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<Database>,
+    /// Kubernetes' objects by resource, as `kubectl get` takes it: `pods`, `certificates.cert-manager.io`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<BTreeMap<String, u64>>,
+    /// What encrypts objects at rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Vec<Encrypted>>,
     /// Every file beside it.
     pub files: Vec<Entry>,
     /// What it was made with.
     pub tools: Tools,
     /// `yes`, or the reason for which a restore would lack something.
     pub complete: String,
+}
+
+/// The database in the snapshot: a file of bbolt's that holds etcd's changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Database {
+    /// Bytes of a page.
+    pub page_size: u64,
+    /// Pages in use or free.
+    pub pages: u64,
+    /// Changes that are stored, those of keys that were changed again too.
+    pub changes: u64,
+    /// Where the history begins; absent if it was never compacted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compacted_revision: Option<u64>,
+    /// Index of the last entry of the raft log that was applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raft_index: Option<u64>,
+}
+
+impl Database {
+    /// What a walk found of it.
+    pub fn of(contents: &Contents) -> Self {
+        let Contents { page_size, pages, changes, compacted, raft_index, .. } = *contents;
+        Self { page_size, pages, changes, compacted_revision: compacted, raft_index }
+    }
 }
 
 /// Versions of the programs that made a backup.
@@ -93,9 +130,23 @@ mod tests {
                 version: "3.6.16".to_owned(),
                 position: Position { cluster_id: "cd".to_owned(), revision: 7, raft_index: 9, raft_term: 2 },
                 member_id: "8e".to_owned(),
+                keys: Some(5),
                 db_size_bytes: 1056,
                 sha256: "ab".repeat(32),
             },
+            database: Some(Database {
+                page_size: 4096,
+                pages: 30,
+                changes: 7,
+                compacted_revision: None,
+                raft_index: Some(9),
+            }),
+            objects: Some([("pods".to_owned(), 4)].into()),
+            encryption: Some(vec![Encrypted {
+                provider: "aescbc".to_owned(),
+                key: "key1".to_owned(),
+                values: 2,
+            }]),
             files: Vec::new(),
             tools: Tools { kubedr: "0.1.0".to_owned(), restic: "0.19.1".to_owned() },
             complete: "yes".to_owned(),
@@ -110,8 +161,10 @@ mod tests {
             "node": "control-1", "policy": "kubedr-system/test-backup",
             "etcd": {
                 "version": "3.6.16", "clusterId": "cd", "memberId": "8e", "revision": 7, "raftIndex": 9,
-                "raftTerm": 2, "dbSizeBytes": 1056, "sha256": "ab".repeat(32)
+                "raftTerm": 2, "keys": 5, "dbSizeBytes": 1056, "sha256": "ab".repeat(32)
             },
+            "database": { "pageSize": 4096, "pages": 30, "changes": 7, "raftIndex": 9 },
+            "objects": { "pods": 4 }, "encryption": [{ "provider": "aescbc", "key": "key1", "values": 2 }],
             "files": [], "tools": { "kubedr": "0.1.0", "restic": "0.19.1" }, "complete": "yes"
         });
         assert_eq!(found, expected);

@@ -12,4 +12,4 @@ pub mod etcd;
 mod evidence;
 pub mod files;
 
-pub use evidence::{Evidence, Tools};
+pub use evidence::{Database, Evidence, Tools};

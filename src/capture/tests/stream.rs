@@ -4,17 +4,16 @@ mod fake_member;
 use std::{pin::Pin, task};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use capture::etcd::{Interrupted, StreamFacts, stream};
+use capture::etcd::{Interrupted, StreamFacts, Wanted, stream};
 use etcd::{Client, choose, survey};
 use fake_member::{Lie, serve};
 use model::Reason;
 use rstest::rstest;
 use tokio::{io::AsyncWrite, net::TcpListener};
 
-/// 300 pages that begin like etcd's, and their hash.
+/// A database of 1.2 MB, most of it free, and its hash.
 fn snapshot() -> Vec<u8> {
-    let mut file: Vec<u8> = (0..300 * 4096u32).map(|index| (index * 7 % 251) as u8).collect();
-    file[16..20].copy_from_slice(&0xED0C_DAEDu32.to_le_bytes());
+    let mut file = snapshot::fixture::database(2400);
     let hash = digest(&SHA256, &file);
     file.extend_from_slice(hash.as_ref());
     file
@@ -29,7 +28,7 @@ async fn member(lie: Lie) -> String {
 
 async fn streamed(lie: Lie, out: &mut (impl AsyncWrite + Unpin)) -> Result<StreamFacts, Interrupted> {
     let client = Client::connect(&member(lie).await, None).await.expect("a member");
-    stream(client, out, None).await
+    stream(client, out, Wanted::default()).await
 }
 
 #[tokio::test]

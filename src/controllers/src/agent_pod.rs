@@ -149,7 +149,7 @@ impl AgentPod<'_> {
             variable(environment::STORE, store),
             variable(environment::DEADLINE_SECONDS, deadline.to_string()),
             // restic's memory grows with the repository's index; told the limit, Go frees in time.
-            variable("GOMEMLIMIT", "800MiB"),
+            variable("GOMEMLIMIT", "600MiB"),
         ];
         let name = settings.cluster_name.as_ref().map(|name| variable(environment::CLUSTER_NAME, name));
         let ca =

@@ -138,8 +138,9 @@ pub fn backed_up(snapshot: char, lineage: char) -> String {
     });
     result["etcd"] = json!({
         "version": "3.6.16", "clusterId": "c1", "memberId": "e1", "revision": 591, "raftIndex": 689,
-        "raftTerm": 2, "dbSizeBytes": 4096, "sha256": id('d'),
+        "raftTerm": 2, "keys": 300, "dbSizeBytes": 4096, "sha256": id('d'),
     });
+    result["objects"] = json!({ "count": 280, "shrunk": false });
     result.to_string()
 }
 

@@ -43,6 +43,11 @@ pub const EXTRA_HOST_PATHS: &str = "KUBEDR_EXTRA_HOST_PATHS";
 pub const DEADLINE_SECONDS: &str = "KUBEDR_DEADLINE_SECONDS";
 /// Largest rate of the snapshot's stream, bytes per second; absent for no limit.
 pub const MAX_RATE: &str = "KUBEDR_MAX_RATE";
+/// `spec.shrinkGuard`, percent.
+pub const SHRINK_GUARD: &str = "KUBEDR_SHRINK_GUARD";
+/// Full id of the snapshot of etcd of the backup whose shrinking a person accepted; absent where
+/// there is none.
+pub const ACCEPT_SHRINK: &str = "KUBEDR_ACCEPT_SHRINK";
 /// The [`ForgetList`], as JSON.
 pub const FORGET: &str = "KUBEDR_FORGET";
 

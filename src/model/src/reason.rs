@@ -145,10 +145,10 @@ reasons! {
         CorruptAlarm 75 "etcd raised its corruption alarm." => "Mend etcd before anything else."
         HashMismatch 75 "etcd's members differ at the same revision." => "Mend etcd before anything else."
         SnapshotTruncated 75 "The snapshot is not whole: its stream ended before its end, or a file is not in it." => "Nothing: it is taken again."
-        SnapshotDamaged 75 "The snapshot's SHA-256 is not the one that etcd sent." => "Check memory and network of the node if it happens again."
-        RevisionWentBack 75 "etcd's revision is below that of an earlier backup." => "See whether the cluster was restored; then accept the lineage."
+        SnapshotDamaged 75 "The snapshot is not what etcd hashed, or etcd's database itself is damaged." => "Check memory, disk and network of the node if it happens again, and take the backup from another member."
+        RevisionWentBack 75 "etcd's revision is below one that it had before." => "See whether the cluster was restored, and then accept the lineage; or whether one address leads to several members."
         LineageChanged 75 "The cluster's history is not the one that was backed up so far." => "Accept it with the annotation `kubedr.catalogicsoftware.com/accept-lineage`."
-        Shrunk 75 "There are far fewer objects than in the backup before." => "See whether that was meant; then accept it with `kubedr.catalogicsoftware.com/accept-shrink`."
+        Shrunk 75 "There are far fewer objects than in the backup before." => "See whether that was meant; then annotate the policy with `kubedr.catalogicsoftware.com/accept-shrink` and the record's name: the next backup is measured by it."
     }
     Host {
         FileUnreadable 66 "A file of the node cannot be read, or changed while it was." => "Correct its owner or mode: the agent reads as root without capabilities."

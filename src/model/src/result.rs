@@ -17,6 +17,9 @@ pub const MAX_BYTES: usize = 4096;
 /// Longest message of a failure, bytes; the rest of the result must fit beside it.
 const MAX_MESSAGE_BYTES: usize = 2048;
 
+/// Longest message of what a backup lacks, bytes.
+const MAX_LACK_BYTES: usize = 1024;
+
 /// Version of the format that this code writes and reads.
 const VERSION: u32 = 1;
 
@@ -99,9 +102,63 @@ pub struct Backup {
     pub total_bytes_processed: u64,
     /// Duration of the whole run in seconds.
     pub total_duration_secs: f64,
+    /// Kubernetes' objects, where they were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<Objects>,
     /// What the backup lacks for a restore, where it lacks something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub incomplete: Option<Reason>,
+    pub incomplete: Option<Lack>,
+}
+
+/// Kubernetes' objects in a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Objects {
+    /// How many there are, without events, which are gone within an hour.
+    pub count: u64,
+    /// Whether they are fewer than `spec.shrinkGuard` allows, measured by the backup before.
+    pub shrunk: bool,
+}
+
+/// What a backup lacks for a restore.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "UncheckedLack")]
+pub struct Lack {
+    /// What it is, as one word.
+    pub reason: Reason,
+    /// What was found and what to do. No secret, and at most 1,024 bytes in a result.
+    pub message: String,
+}
+
+#[derive(Deserialize)]
+struct UncheckedLack {
+    reason: Reason,
+    message: String,
+}
+
+impl Lack {
+    /// What a backup can lack.
+    pub const REASONS: [Reason; 5] = [
+        Reason::NoQuorum,
+        Reason::Shrunk,
+        Reason::EncryptionKeyMissing,
+        Reason::NeedsKms,
+        Reason::Unsupported,
+    ];
+
+    /// A lack, whose message is cut where it is too long.
+    pub fn new(reason: Reason, message: &str) -> Self {
+        Self { reason, message: shortened(message, MAX_LACK_BYTES) }
+    }
+}
+
+impl TryFrom<UncheckedLack> for Lack {
+    type Error = String;
+
+    fn try_from(unchecked: UncheckedLack) -> Result<Self, Self::Error> {
+        let UncheckedLack { reason, message } = unchecked;
+        let is_lack = Self::REASONS.contains(&reason);
+        is_lack.then(|| Self::new(reason, &message)).ok_or_else(|| format!("{reason} is nothing to lack"))
+    }
 }
 
 /// What is known of the etcd member that a snapshot came from.
@@ -110,11 +167,15 @@ pub struct Backup {
 pub struct EtcdFacts {
     /// Server version, for example `3.6.16`.
     pub version: String,
-    /// Cluster id and history at the moment before the stream began.
+    /// Cluster id and history at the moment before the stream began; the revision is the
+    /// snapshot's own, which an etcd has that is restored from it, where it was read.
     #[serde(flatten)]
     pub position: Position,
     /// Member id, hexadecimal as etcdctl prints it.
     pub member_id: String,
+    /// Keys in the store, where they were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<u64>,
     /// Size of the stored file in bytes, its SHA-256 trailer included.
     pub db_size_bytes: u64,
     /// SHA-256 of the stored file without its trailer, 64 hexadecimal digits: what the trailer says.
@@ -276,6 +337,26 @@ mod tests {
     #[case::lacking_field(r#"{"v":1,"verb":"init","ok":true}"#, Reason::Unknown)]
     fn does_not_believe(#[case] text: &str, #[case] reason: Reason) {
         assert_eq!(parse::<Initialization>("init", text).expect_err("refused").reason, reason);
+    }
+
+    #[rstest]
+    #[case::a_lack(r#"{"reason":"NeedsKms","message":"vault"}"#, true)]
+    #[case::what_is_none(r#"{"reason":"Complete","message":""}"#, false)]
+    #[case::a_failure(r#"{"reason":"WrongPassword","message":""}"#, false)]
+    #[case::what_nobody_knows(r#"{"reason":"Hooray","message":""}"#, false)]
+    #[case::a_word_alone(r#""NeedsKms""#, false)]
+    fn a_lack_is_believed_that_is_one(#[case] text: &str, #[case] is_believed: bool) {
+        assert_eq!(serde_json::from_str::<Lack>(text).is_ok(), is_believed);
+    }
+
+    #[test]
+    fn a_long_lack_is_cut_by_who_writes_and_who_reads_it() {
+        let long = "\u{1}".repeat(9000);
+        let text = serde_json::to_string(&Lack::new(Reason::NeedsKms, &long)).expect("JSON");
+        assert!(text.len() <= MAX_LACK_BYTES + 60, "{} bytes", text.len());
+        let forged = serde_json::json!({ "reason": "NeedsKms", "message": long });
+        let read: Lack = serde_json::from_value(forged).expect("a lack");
+        assert_eq!(read, Lack::new(Reason::NeedsKms, &long));
     }
 
     #[test]

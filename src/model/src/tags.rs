@@ -1,10 +1,13 @@
 //! restic tags of a backup's two snapshots, so that a listing alone tells all.
 use std::collections::BTreeMap;
 
-use crate::{BackupId, Reason, SnapshotId, lineage::Position};
+use crate::{BackupId, Reason, SnapshotId, lineage::Position, result::Objects};
 
 /// Marks every snapshot that kubedr made.
 pub const MARK: &str = "kubedr";
+
+/// Marks a second snapshot whose first has far fewer objects than the backup before.
+const SHRUNK: &str = "shrunk:yes";
 
 /// Tags that both snapshots of a backup carry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +31,7 @@ pub struct Second {
     /// shares the uid of [`Common::cluster`], but not etcd's own id.
     pub position: Position,
     /// Objects in the snapshot, where they were counted.
-    pub objects: Option<u64>,
+    pub objects: Option<Objects>,
     /// What a restore would lack.
     pub incomplete: Option<Reason>,
 }
@@ -40,13 +43,6 @@ pub struct Tags {
     pub common: Common,
     /// What only the second says; absent on a first.
     pub second: Option<Second>,
-}
-
-impl Second {
-    /// The second snapshot's tags for a first one.
-    pub fn new(of: SnapshotId, position: &Position, incomplete: Option<Reason>) -> Self {
-        Self { of, position: position.clone(), objects: None, incomplete }
-    }
 }
 
 impl Tags {
@@ -66,7 +62,10 @@ impl Tags {
             tags.push(format!("etcd:{cluster_id}"));
             tags.push(format!("revision:{revision}"));
             tags.push(format!("raft:{raft_index}.{raft_term}"));
-            tags.extend(second.objects.map(|objects| format!("objects:{objects}")));
+            if let Some(Objects { count, shrunk }) = second.objects {
+                tags.push(format!("objects:{count}"));
+                tags.extend(shrunk.then(|| SHRUNK.to_owned()));
+            }
             tags.push(format!("complete:{}", second.incomplete.map_or("yes", Reason::as_str)));
         }
         tags
@@ -96,6 +95,8 @@ impl Tags {
 }
 
 fn second(of: &str, pairs: &BTreeMap<&str, &str>) -> Option<Second> {
+    let shrunk = pairs.get("shrunk") == Some(&"yes");
+    let objects = |count| Objects { count, shrunk };
     let (raft_index, raft_term) = pairs.get("raft")?.split_once('.')?;
     Some(Second {
         of: of.parse().ok()?,
@@ -105,7 +106,7 @@ fn second(of: &str, pairs: &BTreeMap<&str, &str>) -> Option<Second> {
             raft_index: raft_index.parse().ok()?,
             raft_term: raft_term.parse().ok()?,
         },
-        objects: pairs.get("objects").and_then(|text| text.parse().ok()),
+        objects: pairs.get("objects").and_then(|text| text.parse().ok()).map(objects),
         incomplete: match *pairs.get("complete")? {
             "yes" => None,
             word => Some(word.parse().ok()?),
@@ -133,7 +134,7 @@ mod tests {
                     raft_index: 5678,
                     raft_term: 9,
                 },
-                objects: Some(42),
+                objects: Some(Objects { count: 42, shrunk: true }),
                 incomplete: Some(Reason::EncryptionKeyMissing),
             }),
         }
@@ -159,6 +160,7 @@ mod tests {
             "revision:1234",
             "raft:5678.9",
             "objects:42",
+            "shrunk:yes",
             "complete:EncryptionKeyMissing",
         ];
         assert_eq!(tags().render(), expected);
@@ -169,7 +171,7 @@ mod tests {
         for left_out in 0..tags().render().len() {
             let mut rendered = tags().render();
             let removed = rendered.remove(left_out);
-            let still_ours = removed.starts_with("objects:") || removed.starts_with("of:");
+            let still_ours = ["objects:", "shrunk:", "of:"].iter().any(|tag| removed.starts_with(tag));
             assert_eq!(Tags::parse(&rendered).is_some(), still_ours, "without {removed}");
         }
         let mut rendered = tags().render();

@@ -7,6 +7,8 @@ use std::{
     hash::{BuildHasher, RandomState},
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::resource;
 
 /// Most changes that are kept; with more, only their number is known. They take 16 bytes each.
@@ -41,18 +43,29 @@ struct Entry {
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Label {
     resource: Option<String>,
-    provider: Option<String>,
+    encryption: Option<(String, String)>,
 }
 
 /// What the keys are that are not deleted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// How many there are.
     pub keys: u64,
     /// Kubernetes' objects, by resource: `pods`, `certificates.cert-manager.io`.
     pub objects: BTreeMap<String, u64>,
-    /// Values that are encrypted, by what encrypted them: `aescbc:v1:key1`.
-    pub encryption: BTreeMap<String, u64>,
+    /// Values that are encrypted, by what encrypted them.
+    pub encryption: Vec<Encrypted>,
+}
+
+/// Values that are encrypted alike.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Encrypted {
+    /// Provider of the API server's `EncryptionConfiguration`: `aescbc`, `aesgcm`, `secretbox`, `kms`.
+    pub provider: String,
+    /// Name of the key, or of the plugin where a key management service has the keys.
+    pub key: String,
+    /// How many values.
+    pub values: u64,
 }
 
 impl Entries {
@@ -78,7 +91,7 @@ impl Entries {
     }
 
     fn label(&mut self, key: &[u8], value: &[u8]) -> u16 {
-        let label = Label { resource: resource::of_key(key), provider: resource::provider(value) };
+        let label = Label { resource: resource::of_key(key), encryption: resource::encryption(value) };
         if let Some(known) = self.labels.get(&label) {
             return *known;
         }
@@ -115,16 +128,19 @@ impl Entries {
 
 fn tally(labels: &HashMap<Label, u16>, counts: &HashMap<u16, u64>) -> Tally {
     let mut tally = Tally { keys: counts.values().sum(), ..Tally::default() };
+    let mut encrypted: BTreeMap<(String, String), u64> = BTreeMap::new();
     for (label, number) in labels {
         let Some(count) = counts.get(number) else { continue };
         if let Some(resource) = &label.resource {
             *tally.objects.entry(resource.clone()).or_default() += count;
         }
-        if let Some(provider) = &label.provider {
-            *tally.encryption.entry(provider.clone()).or_default() += count;
+        if let Some(encryption) = &label.encryption {
+            *encrypted.entry(encryption.clone()).or_default() += count;
         }
     }
-    tally
+    let encrypted =
+        encrypted.into_iter().map(|((provider, key), values)| Encrypted { provider, key, values });
+    Tally { encryption: encrypted.collect(), ..tally }
 }
 
 #[cfg(test)]
@@ -158,7 +174,8 @@ mod tests {
         let secret = Some("k8s:enc:aescbc:v1:key1:xxx");
         let tally =
             counted(&[(1, "/registry/secrets/a/b", secret), (1, "/registry/secrets/a/c", Some("k8s\0"))]);
-        assert_eq!(tally.encryption, BTreeMap::from([("aescbc:v1:key1".to_owned(), 1)]));
+        let expected = Encrypted { provider: "aescbc".to_owned(), key: "key1".to_owned(), values: 1 };
+        assert_eq!(tally.encryption, [expected]);
         assert_eq!(tally.objects, BTreeMap::from([("secrets".to_owned(), 2)]));
     }
 

@@ -9,6 +9,8 @@
 //! grows with their number, with what they hold, with where they are damaged, or with why that cannot be told.
 mod bytes;
 mod entries;
+#[cfg(any(test, feature = "fixture"))]
+pub mod fixture;
 mod keys;
 mod page;
 mod pages;
@@ -17,7 +19,7 @@ mod revision;
 mod tree;
 mod walk;
 
-pub use entries::Tally;
+pub use entries::{Encrypted, Tally};
 pub use walk::{Contents, Walk};
 
 /// Why nothing is told of a file.
@@ -26,6 +28,9 @@ pub enum Unread {
     /// It is damaged.
     #[error(transparent)]
     Damaged(Damage),
+    /// It is a database of bbolt's, but not etcd's.
+    #[error("it is no database of etcd's: it has no bucket \"key\" or no bucket \"meta\"")]
+    Foreign,
     /// It may be whole: it has more of something than is kept in memory.
     #[error("the file has more {0} than can be read")]
     TooMuch(&'static str),

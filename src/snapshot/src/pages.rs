@@ -79,6 +79,8 @@ pub enum Root {
 pub enum Setting {
     RaftIndex,
     Compacted,
+    /// A compaction that was begun: at least that far the history had come.
+    Compacting,
 }
 
 /// All pages.
@@ -303,6 +305,7 @@ impl Pages {
         let setting = match key {
             b"consistent_index" => Setting::RaftIndex,
             b"finishedCompactRev" => Setting::Compacted,
+            b"scheduledCompactRev" => Setting::Compacting,
             _ => return,
         };
         if let Some(value) = value.first_chunk().map(|number| u64::from_be_bytes(*number)) {

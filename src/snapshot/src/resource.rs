@@ -4,8 +4,12 @@
 const PREFIXES: [&str; 3] = ["/registry/", "/kubernetes.io/", "/openshift.io/"];
 /// What encrypted values begin with, before the name of what encrypted them.
 const ENCRYPTED: &[u8] = b"k8s:enc:";
-/// Longest name of a resource or provider that is believed, bytes.
+/// Longest name of a resource that is believed, bytes.
 const LONGEST: usize = 253;
+/// Longest provider and name of a key that are told apart, bytes: Kubernetes has no limit.
+const LONGEST_KEY: usize = 1024;
+/// Provider of what is encrypted in a way that is not known.
+const UNKNOWN: &str = "unknown";
 
 /// The resource of an object, as `kubectl get` takes it: `pods`, `certificates.cert-manager.io`. None for a key that
 /// is no object's.
@@ -33,12 +37,20 @@ pub fn of_key(key: &[u8]) -> Option<String> {
     }
 }
 
-/// What encrypted a value: `aescbc:v1:key1` of the API server's configuration. None for one that can be read.
-pub fn provider(value: &[u8]) -> Option<String> {
+/// What encrypted a value: provider and key of the API server's configuration, as `aescbc` and `key1`. None for a value
+/// that can be read.
+///
+/// Such a value begins with `k8s:enc:<provider>:<version>:<key>:`. One that does not go on like that cannot be read
+/// either: it is of the provider [`UNKNOWN`].
+pub fn encryption(value: &[u8]) -> Option<(String, String)> {
     let rest = value.strip_prefix(ENCRYPTED)?;
-    let mut ends = rest.iter().take(LONGEST).enumerate().filter(|(_, byte)| **byte == b':').map(|(at, _)| at);
-    let end = ends.nth(2)?;
-    Some(String::from_utf8_lossy(&rest[..end]).into_owned())
+    let mut parts = rest[..rest.len().min(LONGEST_KEY)].split(|byte| *byte == b':');
+    let text = |part: &[u8]| String::from_utf8_lossy(part).into_owned();
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        // What follows the key is its end.
+        (Some(provider), Some(_version), Some(key), Some(_)) => Some((text(provider), text(key))),
+        _ => Some((UNKNOWN.to_owned(), String::new())),
+    }
 }
 
 #[cfg(test)]
@@ -71,12 +83,13 @@ mod tests {
     }
 
     #[rstest]
-    #[case::aes(b"k8s:enc:aescbc:v1:key1:\x01\x02", Some("aescbc:v1:key1"))]
-    #[case::kms(b"k8s:enc:kms:v2:vault:\x01", Some("kms:v2:vault"))]
+    #[case::aes(b"k8s:enc:aescbc:v1:key1:\x01:\x02", Some(("aescbc", "key1")))]
+    #[case::kms(b"k8s:enc:kms:v2:vault:\x01", Some(("kms", "vault")))]
     #[case::plain(b"k8s\0\n\x0c", None)]
     #[case::custom_resource(b"{\"kind\":\"X\"}", None)]
-    #[case::cut_off(b"k8s:enc:aescbc", None)]
-    fn a_value_says_what_encrypted_it(#[case] value: &[u8], #[case] expected: Option<&str>) {
-        assert_eq!(provider(value).as_deref(), expected);
+    #[case::cut_off(b"k8s:enc:aescbc", Some(("unknown", "")))]
+    fn a_value_says_what_encrypted_it(#[case] value: &[u8], #[case] expected: Option<(&str, &str)>) {
+        let expected = expected.map(|(provider, key)| (provider.to_owned(), key.to_owned()));
+        assert_eq!(encryption(value), expected);
     }
 }

@@ -69,7 +69,7 @@ impl<'a> Tree<'a> {
         let root = Place { number: 0, host: 0, part: Part::Buckets, depth: 0 };
         tree.bucket(root, Root::Page(meta.root))?;
         if tree.found.has != [true; 2] {
-            return Err(tree.damage(0, "it is no etcd's: it has no bucket \"key\" or no bucket \"meta\""));
+            return Err(Unread::Foreign);
         }
         tree.check_free_pages()?;
         Ok(tree.found)

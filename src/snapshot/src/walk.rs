@@ -1,4 +1,6 @@
 //! Reads a file's bytes as they pass.
+use serde::{Deserialize, Serialize};
+
 use crate::{
     Damage, Tally, Unread,
     bytes::Order,
@@ -37,7 +39,8 @@ pub struct Walk {
 }
 
 /// What a whole and undamaged file holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Contents {
     /// Bytes of a page.
     pub page_size: u64,
@@ -47,12 +50,23 @@ pub struct Contents {
     pub revision: Option<u64>,
     /// Where etcd's history begins: what was overwritten before is gone. None if it was never compacted.
     pub compacted: Option<u64>,
+    /// How far a compaction that was begun will come, or came; none if there never was one.
+    pub compacting: Option<u64>,
     /// Index of the last entry of the raft log that was applied.
     pub raft_index: Option<u64>,
     /// Changes that are stored, those of keys that were changed again too.
     pub changes: u64,
     /// What is there; none if there are too many changes to tell.
     pub tally: Option<Tally>,
+}
+
+impl Contents {
+    /// The revision that an etcd has which opens the file, as
+    /// <https://github.com/etcd-io/etcd/blob/main/server/storage/mvcc/kvstore.go> finds it: an empty store is at 1, and
+    /// what is compacted counts where nothing newer is left.
+    pub fn opens_at(&self) -> u64 {
+        [self.revision, self.compacted, self.compacting].into_iter().flatten().fold(1, u64::max)
+    }
 }
 
 /// Pages with overflow that has not all passed yet, over one another: which of them counts is not known.
@@ -220,6 +234,7 @@ impl Walk {
             pages: meta.pages,
             revision: found.revision,
             compacted: setting(Setting::Compacted),
+            compacting: setting(Setting::Compacting),
             raft_index: setting(Setting::RaftIndex),
             changes: found.changes,
             tally: self.entries.tally(|page| found.rank(page)),
@@ -234,80 +249,19 @@ fn says(page: &[u8], size: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
-
-    const SIZE: usize = 512;
-
-    fn meta(transaction: u64, root: u64, pages: u64) -> Vec<u8> {
-        let head = [0xED0C_DAED_u32, 2, 512, 0].map(u32::to_le_bytes).concat();
-        let rest = [root, 0, u64::MAX, pages, transaction].map(u64::to_le_bytes).concat();
-        let mut meta = [head, rest].concat();
-        let sum = meta.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
-            (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        meta.extend(sum.to_le_bytes());
-        page((transaction % 2, 4, 0, 0), &meta)
-    }
-
-    fn page((id, flags, count, overflow): (u64, u16, u16, u32), contents: &[u8]) -> Vec<u8> {
-        let mut page = Vec::new();
-        page.extend(id.to_le_bytes());
-        page.extend(flags.to_le_bytes());
-        page.extend(count.to_le_bytes());
-        page.extend(overflow.to_le_bytes());
-        page.extend(contents);
-        page.resize(SIZE * (overflow as usize + 1), 0);
-        page
-    }
-
-    fn leaf(id: u64, overflow: u32, elements: &[(u32, &[u8], &[u8])]) -> Vec<u8> {
-        let (mut heads, mut data) = (Vec::new(), Vec::new());
-        for (index, (flags, key, value)) in elements.iter().enumerate() {
-            let position = (elements.len() - index) * 16 + data.len();
-            for number in [*flags as usize, position, key.len(), value.len()] {
-                heads.extend(u32::try_from(number).expect("small").to_le_bytes());
-            }
-            data.extend([*key, *value].concat());
-        }
-        let count = u16::try_from(elements.len()).expect("few");
-        page((id, 2, count, overflow), &[heads, data].concat())
-    }
-
-    fn revision(main: u64) -> Vec<u8> {
-        [&main.to_be_bytes()[..], b"_\0\0\0\0\0\0\0\0"].concat()
-    }
-
-    fn change(key: &[u8], value: &[u8]) -> Vec<u8> {
-        let length = u8::try_from(key.len()).expect("short");
-        let mut change = [&[0x0a, length], key, &[0x2a]].concat();
-        let mut rest = value.len();
-        while rest > 0x7f {
-            change.push(u8::try_from(rest & 0x7f).expect("masked") | 0x80);
-            rest >>= 7;
-        }
-        change.push(u8::try_from(rest).expect("masked"));
-        [change, value.to_vec()].concat()
-    }
-
-    fn root_of(page: u64) -> Vec<u8> {
-        [page.to_le_bytes(), [0; 8]].concat()
-    }
-
-    /// Two metas, the root, `meta`, and `key` on a page with overflow, behind a stale page that claims what follows it.
-    fn file(stale: &[u8]) -> Vec<u8> {
-        let root = leaf(2, 0, &[(1, b"key", &root_of(5)), (1, b"meta", &root_of(3))]);
-        let index = 7_u64.to_be_bytes();
-        let settings = leaf(3, 0, &[(0, b"consistent_index", &index)]);
-        let long = change(b"/registry/pods/a/long", &[b'v'; 700]);
-        let short = change(b"/registry/pods/a/short", b"v");
-        let keys = leaf(5, 1, &[(0, &revision(2), &short), (0, &revision(3), &long)]);
-        [meta(8, 2, 7), meta(7, 2, 7), root, settings, stale.to_vec(), keys].concat()
-    }
+    use crate::fixture::{SIZE, change, filled, leaf, revision};
 
     fn read(file: &[u8], chunk: usize) -> Result<Contents, Unread> {
         let mut walk = Walk::new();
         file.chunks(chunk).for_each(|chunk| walk.push(chunk));
         walk.finish()
+    }
+
+    fn file(stale: &[u8]) -> Vec<u8> {
+        filled(stale, 7)
     }
 
     fn stale() -> Vec<u8> {
@@ -350,11 +304,32 @@ mod tests {
     }
 
     #[test]
+    fn pages_that_are_free_are_no_damage() {
+        let contents = read(&crate::fixture::database(70), 512).expect("whole");
+        assert_eq!((contents.pages, contents.revision), (70, Some(3)));
+    }
+
+    #[test]
     fn a_file_that_ends_early_is_damaged() {
         let file = file(&stale());
         for pages in 0..7 {
             assert!(matches!(read(&file[..pages * SIZE], 512), Err(Unread::Damaged(_))), "{pages} pages");
         }
+    }
+
+    #[rstest]
+    #[case::nothing_was_ever_written(None, None, None, 1)]
+    #[case::never_compacted(Some(9), None, None, 9)]
+    #[case::all_was_deleted_and_compacted(Some(4), Some(9), Some(9), 9)]
+    #[case::all_was_deleted_and_is_being_compacted(Some(4), Some(3), Some(9), 9)]
+    fn a_store_opens_at_a_revision(
+        #[case] revision: Option<u64>,
+        #[case] compacted: Option<u64>,
+        #[case] compacting: Option<u64>,
+        #[case] expected: u64,
+    ) {
+        let contents = read(&file(&stale()), 512).expect("whole");
+        assert_eq!(Contents { revision, compacted, compacting, ..contents }.opens_at(), expected);
     }
 
     #[test]

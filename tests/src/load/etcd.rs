@@ -75,6 +75,24 @@ struct CompactionRequest {
 #[derive(Clone, PartialEq, prost::Message)]
 struct CompactionResponse {}
 
+#[derive(Clone, PartialEq, prost::Message)]
+struct AlarmRequest {
+    #[prost(int32, tag = "1")]
+    action: i32,
+    #[prost(uint64, tag = "2")]
+    member: u64,
+    #[prost(int32, tag = "3")]
+    alarm: i32,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct AlarmResponse {}
+
+/// Raises an alarm.
+const ACTIVATE: i32 = 1;
+/// The alarm of a member whose data is not that of the others.
+const CORRUPT: i32 = 2;
+
 impl Etcd {
     /// Speaks over a connection to one member.
     pub fn new(channel: Channel) -> Self {
@@ -111,6 +129,13 @@ impl Etcd {
         Ok(())
     }
 
+    /// Raises the alarm that no member's data can be trusted, as etcd's own check does that cannot tell which it is.
+    pub async fn raise_corrupt_alarm(&mut self) -> Result<()> {
+        let request = AlarmRequest { action: ACTIVATE, member: 0, alarm: CORRUPT };
+        let _raised: AlarmResponse = self.ask_of("Maintenance", "Alarm", request).await?;
+        Ok(())
+    }
+
     async fn range(&mut self, key: &str) -> Result<RangeResponse> {
         self.ask("Range", RangeRequest { key: key.into() }).await
     }
@@ -120,8 +145,21 @@ impl Etcd {
         Question: prost::Message + Default + 'static,
         Answer: prost::Message + Default + 'static,
     {
+        self.ask_of("KV", call, question).await
+    }
+
+    async fn ask_of<Question, Answer>(
+        &mut self,
+        service: &str,
+        call: &str,
+        question: Question,
+    ) -> Result<Answer>
+    where
+        Question: prost::Message + Default + 'static,
+        Answer: prost::Message + Default + 'static,
+    {
         self.calls.ready().await.context("etcd is not ready")?;
-        let path = PathAndQuery::try_from(format!("/etcdserverpb.KV/{call}")).context("no path")?;
+        let path = PathAndQuery::try_from(format!("/etcdserverpb.{service}/{call}")).context("no path")?;
         let answer = self.calls.unary(Request::new(question), path, ProstCodec::default()).await;
         Ok(answer.with_context(|| format!("{call} failed"))?.into_inner())
     }

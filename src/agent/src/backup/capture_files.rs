@@ -1,12 +1,13 @@
 //! The second snapshot: the node's files and the evidence.
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
 
 use capture::{
     etcd::StreamFacts,
-    files::{Entry, MOST, first_difference, walk},
+    files::{Entry, MOST, encryption_keys, first_difference, walk},
 };
 use model::{
     Reason, SnapshotId,
@@ -14,8 +15,12 @@ use model::{
     result::Failure,
 };
 use repository::{FilesBackup, Summary};
+use snapshot::Tally;
 
-use super::{Session, Stored};
+use super::{
+    Session, Stored,
+    completeness::{self, Completeness},
+};
 use crate::{config::BackupConfig, run::Run};
 
 /// How often the files are read anew where they change under our hands.
@@ -69,22 +74,31 @@ fn host_mount(path: &str) -> String {
     format!("{HOST_MOUNT}/{}", path.trim_start_matches('/'))
 }
 
-/// Stores files and evidence, and says how many regular files they are; once more
-/// where a file changed meanwhile.
+/// What the second snapshot holds.
+pub struct Files {
+    /// How many regular files.
+    pub count: u64,
+    /// What the whole backup lacks, the keys among the files considered.
+    pub completeness: Completeness,
+}
+
+/// Stores files and evidence; once more where a file changed meanwhile.
 ///
 /// The certificates of a node are renewed once in a while, and then all within
 /// a moment: the second reading finds them settled.
-pub async fn store(session: &Session, first: &Stored<StreamFacts>) -> Result<Stored<u64>, Failure> {
+pub async fn store(session: &Session, first: &Stored<StreamFacts>) -> Result<Stored<Files>, Failure> {
     let Session { config, run, .. } = session;
     let mut attempt = 1;
     loop {
         let before = read(config, run).await?;
-        let stored = stored(session, first, before.clone()).await;
+        let completeness = judged(session, first, &before).await?;
+        let stored = stored(session, first, (&completeness, &before)).await;
         let after = read(config, run).await?;
         let Some(path) = first_difference(&before, &after) else {
             let summary = stored?;
             tracing::info!(snapshot = summary.snapshot_id.short(), files = before.len(), "files are stored");
-            return Ok(Stored { summary, captured: regular_files(&before) });
+            let captured = Files { count: regular_files(&before), completeness };
+            return Ok(Stored { summary, captured });
         };
         if attempt == ATTEMPTS {
             return Err(changed(path));
@@ -111,25 +125,65 @@ fn changed(path: &str) -> Failure {
 
 async fn read(config: &BackupConfig, run: &Run) -> Result<Vec<Entry>, Failure> {
     let roots = mounted(config, &[CERTIFICATES_MOUNT, HOST_MOUNT]);
-    let reading = tokio::task::spawn_blocking(move || walk(&roots, MOST));
-    let files =
-        run.unless_stopped(async { reading.await.unwrap_or_else(|error| Err(broke(&error))) }).await?;
+    let files = blocking(run, move || walk(&roots, MOST)).await?;
     has_certificates(config, &files).map(|()| files)
+}
+
+/// Reads files on a thread that may wait for them.
+async fn blocking<Read: Send + 'static>(
+    run: &Run,
+    read: impl FnOnce() -> Result<Read, Failure> + Send + 'static,
+) -> Result<Read, Failure> {
+    let reading = tokio::task::spawn_blocking(read);
+    run.unless_stopped(async { reading.await.unwrap_or_else(|error| Err(broke(&error))) }).await
 }
 
 fn broke(error: &tokio::task::JoinError) -> Failure {
     Failure::new(Reason::Bug, format!("reading the files failed unexpectedly: {error}"))
 }
 
+/// What the backup lacks, with these files.
+async fn judged(
+    session: &Session,
+    first: &Stored<StreamFacts>,
+    files: &[Entry],
+) -> Result<Completeness, Failure> {
+    let tally = tally(&first.captured);
+    let keys = if tally.is_ok_and(|tally| !tally.encryption.is_empty()) {
+        let files = files.to_vec();
+        blocking(&session.run, move || Ok(encryption_keys(&files))).await?
+    } else {
+        BTreeSet::new()
+    };
+    let backup = completeness::Backup {
+        snapshot: &first.summary.snapshot_id,
+        suspect: session.source.choice.suspect,
+        tally,
+        keys: &keys,
+    };
+    let completeness = completeness::judge(&backup, session.shrink_guard());
+    if let Some(lack) = &completeness.lack {
+        tracing::warn!(reason = %lack.reason, "{}", lack.message);
+    }
+    Ok(completeness)
+}
+
+/// What was counted of the objects; or why it was not.
+fn tally(facts: &StreamFacts) -> Result<&Tally, &str> {
+    let contents = facts.contents.as_ref().map_err(String::as_str)?;
+    contents.tally.as_ref().ok_or("the file has more changes, or kinds of objects, than can be told apart")
+}
+
 async fn stored(
     session: &Session,
     first: &Stored<StreamFacts>,
-    files: Vec<Entry>,
+    (completeness, files): (&Completeness, &[Entry]),
 ) -> Result<Summary, Failure> {
-    session.evidence(&first.captured, files).write(&session.config.place.mounts.at(EVIDENCE_FILE))?;
+    let evidence = session.evidence(&first.captured, completeness, files.to_vec());
+    evidence.write(&session.config.place.mounts.at(EVIDENCE_FILE))?;
     let request = FilesBackup {
         host: &session.config.host,
-        tags: &session.identity.tags(Some(session.second(&first.summary.snapshot_id))),
+        tags: &session.identity.tags(Some(session.second(first, completeness))),
         paths: &mounted(&session.config, &[CERTIFICATES_MOUNT, HOST_MOUNT, EVIDENCE_FILE]),
     };
     session.repository.restic.backup_files(request).await

@@ -35,7 +35,8 @@ fn command(session: &Session, handover: PathBuf) -> Result<Vec<String>, Failure>
     let program = std::env::current_exe()
         .map_err(|error| Failure::new(Reason::Bug, format!("the agent does not find itself: {error}")))?;
     let endpoint = session.source.choice.endpoint.clone();
-    let request = StreamRequest { endpoint, handover, max_rate: session.config.max_rate };
+    let revision = session.source.choice.member.position.revision.max(0).cast_unsigned();
+    let request = StreamRequest { endpoint, handover, revision, max_rate: session.config.max_rate };
     let root = session.config.place.mounts.root().display().to_string();
     let mut command = vec![program.display().to_string(), "--root".to_owned(), root];
     command.extend(request.render());
@@ -83,7 +84,8 @@ mod tests {
     }
 
     fn whole() -> Handover {
-        Handover::Whole(StreamFacts { bytes: 1056, sha256: String::new() })
+        let contents = Err("too much".to_owned());
+        Handover::Whole(StreamFacts { bytes: 1056, sha256: String::new(), contents })
     }
 
     #[rstest]

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use model::{
-    BackupId, SnapshotId,
+    BackupId, Reason, SnapshotId,
     environment::Pair,
     lineage::Head,
     tags::{Common, Second, Tags},
@@ -59,6 +59,12 @@ impl Found {
     fn is_complete(&self) -> bool {
         self.second.incomplete.is_none()
     }
+
+    /// Whether the next backup can be measured by it. One of a dying cluster tells nothing.
+    fn is_measure(&self) -> bool {
+        self.second.incomplete != Some(Reason::NoQuorum)
+            && self.second.objects.is_some_and(|objects| !objects.shrunk)
+    }
 }
 
 impl History {
@@ -93,6 +99,15 @@ impl History {
         self.newest(|_| true).into_iter().map(head).collect()
     }
 
+    /// The objects by which the next backup of a lineage is measured: those of its newest backup that did not shrink
+    /// or whose shrinking was accepted.
+    pub fn objects_before(&self, lineage: &BackupId, accepted: Option<&SnapshotId>) -> Option<u64> {
+        let is_meant = |found: &Found| {
+            found.lineage == *lineage && (found.is_measure() || Some(&found.second.of) == accepted)
+        };
+        self.newest(is_meant).first().and_then(|found| found.second.objects).map(|objects| objects.count)
+    }
+
     /// Whether both snapshots of a backup are there and belong together.
     pub fn has(&self, pair: &Pair) -> bool {
         self.seconds.iter().any(|found| self.is_whole(found) && found.pair() == *pair)
@@ -108,18 +123,26 @@ impl History {
         latest(&self.newest(|found| found.is_complete() && is_meant(&found.pair())))
     }
 
+    /// The newest of those by which a later one can be measured.
+    pub fn newest_measure_of(&self, is_meant: impl Fn(&Pair) -> bool) -> Option<Pair> {
+        latest(&self.newest(|found| found.is_measure() && is_meant(&found.pair())))
+    }
+
     /// The backups that must stay whatever a list says: the newest one, the newest one of
     /// each lineage that was still written to after `since`, and the same of those that
-    /// lack nothing.
+    /// lack nothing and of those that did not shrink.
     pub fn indispensable(&self, since: Timestamp) -> Vec<Indispensable> {
         let all = self.newest(|_| true);
         let complete = self.newest(Found::is_complete);
+        let unshrunk = self.newest(Found::is_measure);
         let of = |heads: Vec<&Found>, why| -> Vec<Indispensable> {
             let newest = heads.iter().map(|head| head.time).max();
             let spared = heads.iter().filter(|head| head.time >= since || Some(head.time) == newest);
             spared.map(|head| Indispensable { pair: head.pair(), why }).collect()
         };
-        [of(all, "newest"), of(complete, "newest complete")].into_iter().flatten().collect()
+        let spared =
+            [of(all, "newest"), of(complete, "newest complete"), of(unshrunk, "newest that did not shrink")];
+        spared.into_iter().flatten().collect()
     }
 
     fn newest(&self, counts: impl Fn(&Found) -> bool) -> Vec<&Found> {
@@ -173,7 +196,7 @@ fn has_companion(listing: &Listing, first: &Snapshot, backup: &BackupId) -> bool
 
 #[cfg(test)]
 pub(super) mod tests {
-    use model::{Reason, lineage::Position};
+    use model::{lineage::Position, result::Objects};
     use rstest::rstest;
 
     use super::*;
@@ -228,6 +251,24 @@ pub(super) mod tests {
             vec![self.first(), self.lacking(Some(Reason::NoQuorum))]
         }
 
+        /// Both snapshots, of so many objects, of a backup that lacks something else.
+        fn lacking_objects(&self, count: u64, lack: Reason) -> Vec<Snapshot> {
+            self.counted_and(Objects { count, shrunk: false }, Some(lack))
+        }
+
+        /// Both snapshots, of so many objects.
+        fn counted(&self, count: u64, shrunk: bool) -> Vec<Snapshot> {
+            self.counted_and(Objects { count, shrunk }, shrunk.then_some(Reason::Shrunk))
+        }
+
+        fn counted_and(&self, objects: Objects, incomplete: Option<Reason>) -> Vec<Snapshot> {
+            let Snapshot { tags, .. } = self.second();
+            let mut second = Tags::parse(&tags).and_then(|tags| tags.second).expect("a second");
+            second.objects = Some(objects);
+            second.incomplete = incomplete;
+            vec![self.first(), self.snapshot(id(&format!("2{}", self.name)), Some(second))]
+        }
+
         fn lacking(&self, what: Option<Reason>) -> Snapshot {
             let position = Position {
                 cluster_id: "c".to_owned(),
@@ -235,7 +276,8 @@ pub(super) mod tests {
                 raft_index: self.raft_index,
                 raft_term: 2,
             };
-            let second = Second::new(id(&format!("1{}", self.name)), &position, what);
+            let of = id(&format!("1{}", self.name));
+            let second = Second { of, position, objects: None, incomplete: what };
             self.snapshot(id(&format!("2{}", self.name)), Some(second))
         }
 
@@ -305,6 +347,29 @@ pub(super) mod tests {
     }
 
     #[rstest]
+    #[case::first_of_all(vec![], None, None)]
+    #[case::the_one_before([made('1', 'a', 10).counted(90, false), made('2', 'a', 20).counted(80, false)].concat(), None, Some(80))]
+    #[case::the_one_before_it_shrank([made('1', 'a', 10).counted(90, false), made('2', 'a', 20).counted(9, true)].concat(), None, Some(90))]
+    #[case::the_accepted_one([made('1', 'a', 10).counted(90, false), made('2', 'a', 20).counted(9, true)].concat(), Some('2'), Some(9))]
+    #[case::not_one_that_was_accepted_long_ago([made('1', 'a', 10).counted(9, true), made('2', 'a', 20).counted(80, false)].concat(), Some('1'), Some(80))]
+    #[case::none_that_was_not_counted([made('1', 'a', 10).counted(90, false), made('2', 'a', 20).both()].concat(), None, Some(90))]
+    #[case::none_of_a_cluster_that_was_dying([made('1', 'a', 10).counted(90, false), made('2', 'a', 20).lacking_objects(9, Reason::NoQuorum)].concat(), None, Some(90))]
+    #[case::none_of_another_history([made('1', 'b', 10).counted(90, false)].concat(), None, None)]
+    #[case::no_half_of_one(vec![made('1', 'a', 10).counted(90, false)[1].clone()], None, None)]
+    fn a_backup_is_measured_by(
+        #[case] listing: Vec<Snapshot>,
+        #[case] accepted: Option<char>,
+        #[case] expected: Option<u64>,
+    ) {
+        let accepted = accepted.map(|name| id(&format!("1{name}")));
+        assert_eq!(History::read(&listing, OWNER).objects_before(&short('a'), accepted.as_ref()), expected);
+    }
+
+    #[rstest]
+    #[case::the_last_one_before_a_cluster_was_emptied(
+        [made('1', 'a', 10).lacking_objects(90, Reason::NeedsKms), made('2', 'a', 20).counted(9, true), made('3', 'a', 30).counted(8, true)].concat(),
+        vec![pair('1'), pair('3')]
+    )]
     #[case::newest_of_all(
         [made('1', 'a', 10).both(), made('2', 'a', 20).both()].concat(),
         vec![pair('2')]

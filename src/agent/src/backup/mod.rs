@@ -8,16 +8,19 @@
 mod capture_files;
 mod capture_stream;
 mod cleanup;
+mod completeness;
 pub mod history;
 mod identity;
 mod source;
 
-use capture::{Evidence, Tools, etcd::StreamFacts, files::Entry};
+use capture::{Database, Evidence, Tools, etcd::StreamFacts, files::Entry};
+use capture_files::Files;
+use completeness::{Completeness, ShrinkGuard};
 use history::History;
 use identity::Identity;
 use model::{
-    SnapshotId,
     environment::{ETCD_SNAPSHOT_FILE, EVIDENCE_FILE},
+    lineage::Position,
     result::{Backup, EtcdFacts, Failure, Outcome},
     tags::Second,
 };
@@ -37,6 +40,8 @@ struct Session {
     opened: Opened,
     source: Source,
     identity: Identity,
+    /// Objects that the backup is measured by.
+    objects_before: Option<u64>,
     restic_version: String,
 }
 
@@ -75,7 +80,8 @@ impl Session {
         let listing = run.unless_stopped(opened.listing(&repository.bucket)).await?;
         let history = History::read(&listing.snapshots, config.owner());
         let identity = Identity::new(&history, &config, &source)?;
-        Ok(Self { config, run, repository, opened, source, identity, restic_version })
+        let objects_before = history.objects_before(&identity.lineage, config.accept_shrink.as_ref());
+        Ok(Self { config, run, repository, opened, source, identity, objects_before, restic_version })
     }
 
     async fn store(&self) -> Outcome<Backup> {
@@ -94,9 +100,9 @@ impl Session {
         Ok(self.result(&first, &second))
     }
 
-    fn result(&self, first: &Stored<StreamFacts>, second: &Stored<u64>) -> Backup {
+    fn result(&self, first: &Stored<StreamFacts>, second: &Stored<Files>) -> Backup {
         let Stored { summary: first, captured: facts } = first;
-        let Stored { summary: second, captured: files } = second;
+        let Stored { summary: second, captured: Files { count, completeness } } = second;
         Backup {
             backup_id: self.identity.backup.clone(),
             snapshot_id: first.snapshot_id.clone(),
@@ -108,17 +114,19 @@ impl Session {
             lineage: self.identity.lineage.clone(),
             etcd: self.etcd_facts(facts),
             // Every file is read anew and compared with none before, so none is said to have changed.
-            files_new: ETCD_SNAPSHOT + files,
+            files_new: ETCD_SNAPSHOT + count,
             files_changed: 0,
             data_added: first.data_added + second.data_added,
             total_bytes_processed: first.total_bytes_processed + second.total_bytes_processed,
             total_duration_secs: self.run.seconds(),
-            incomplete: self.source.choice.suspect,
+            objects: completeness.objects,
+            incomplete: completeness.lack.clone(),
         }
     }
 
-    fn evidence(&self, facts: &StreamFacts, files: Vec<Entry>) -> Evidence {
-        let complete = self.source.choice.suspect.map_or("yes", model::Reason::as_str);
+    fn evidence(&self, facts: &StreamFacts, completeness: &Completeness, files: Vec<Entry>) -> Evidence {
+        let contents = facts.contents.as_ref().ok();
+        let tally = contents.and_then(|contents| contents.tally.clone());
         Evidence {
             version: Evidence::VERSION,
             cluster_uid: self.config.cluster_uid.clone(),
@@ -126,30 +134,50 @@ impl Session {
             node: self.config.node.clone(),
             policy: self.config.policy.clone(),
             etcd: self.etcd_facts(facts),
+            database: contents.map(Database::of),
+            objects: tally.as_ref().map(|tally| tally.objects.clone()),
+            encryption: tally.map(|tally| tally.encryption),
             files,
             tools: Tools {
                 kubedr: env!("CARGO_PKG_VERSION").to_owned(),
                 restic: self.restic_version.clone(),
             },
-            complete: complete.to_owned(),
+            complete: completeness.word().to_owned(),
         }
     }
 
     fn etcd_facts(&self, facts: &StreamFacts) -> EtcdFacts {
         let member = &self.source.choice.member;
+        let tally = facts.contents.as_ref().ok().and_then(|contents| contents.tally.as_ref());
         EtcdFacts {
             version: member.version.clone(),
-            position: member.position.clone(),
+            position: self.position(facts),
             member_id: format!("{:x}", member.id),
+            keys: tally.map(|tally| tally.keys),
             db_size_bytes: facts.bytes,
             sha256: facts.sha256.clone(),
         }
     }
 
+    /// Where the history stood: what a restored etcd has, where it was read.
+    fn position(&self, facts: &StreamFacts) -> Position {
+        let told = self.source.choice.member.position.clone();
+        let read = facts.contents.as_ref().ok().and_then(|contents| i64::try_from(contents.opens_at()).ok());
+        Position { revision: read.unwrap_or(told.revision), ..told }
+    }
+
     /// What the second snapshot's tags say of its first.
-    fn second(&self, first: &SnapshotId) -> Second {
-        let choice = &self.source.choice;
-        Second::new(first.clone(), &choice.member.position, choice.suspect)
+    fn second(&self, first: &Stored<StreamFacts>, completeness: &Completeness) -> Second {
+        Second {
+            of: first.summary.snapshot_id.clone(),
+            position: self.position(&first.captured),
+            objects: completeness.objects,
+            incomplete: completeness.reason(),
+        }
+    }
+
+    fn shrink_guard(&self) -> ShrinkGuard {
+        ShrinkGuard { percent: self.config.shrink_guard, before: self.objects_before }
     }
 }
 

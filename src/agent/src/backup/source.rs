@@ -65,6 +65,8 @@ pub(super) mod tests {
             certs_dir: None,
             extra_host_paths: Vec::new(),
             max_rate: None,
+            shrink_guard: 30,
+            accept_shrink: None,
         }
     }
 }

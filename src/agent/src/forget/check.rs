@@ -18,8 +18,8 @@ use crate::backup::history::{History, Indispensable, Owner};
 pub struct Permit {
     /// Of the backups that go, the snapshots that are there, superseded ones among them.
     pub going: Vec<SnapshotId>,
-    /// Of the backups that stay, the newest and the newest that lacks nothing: all of both
-    /// must be seen first.
+    /// Of the backups that stay, the newest, the newest that lacks nothing and the newest that did not shrink: all of
+    /// each must be seen first.
     pub survivors: Vec<Pair>,
 }
 
@@ -108,15 +108,21 @@ fn spared(going: &[SnapshotId], indispensable: &[Indispensable]) -> Result<(), F
 
 /// The backups without which nothing may go.
 ///
-/// The newest alone is not enough: it may lack something, and then the one that a restore
-/// would take is an earlier one. That may be one that the list has no room for.
+/// The newest alone is not enough: it may lack something, or the cluster may have been emptied before it, and then
+/// the one that a restore would take is an earlier one. That may be one that the list has no room for.
 fn survivors(list: &ForgetList, history: &History, going: &[SnapshotId]) -> Vec<Pair> {
     let stays = |pair: &Pair| list.stay.contains(pair);
     let remains = |pair: &Pair| !going.contains(&pair.etcd) && !going.contains(&pair.files);
     let newest = history.newest_of(stays).expect("one is named and all were found");
     let complete = history.newest_complete_of(stays).or_else(|| history.newest_complete_of(remains));
-    let other = complete.filter(|complete| *complete != newest);
-    std::iter::once(newest).chain(other).collect()
+    let unshrunk = history.newest_measure_of(stays).or_else(|| history.newest_measure_of(remains));
+    let mut survivors = vec![newest];
+    for other in complete.into_iter().chain(unshrunk) {
+        if !survivors.contains(&other) {
+            survivors.push(other);
+        }
+    }
+    survivors
 }
 
 fn consistent(list: &ForgetList) -> Result<(), Failure> {
@@ -150,6 +156,7 @@ mod tests {
     use jiff::SignedDuration;
     use model::{
         lineage::Position,
+        result::Objects,
         tags::{Common, Second},
     };
     use rstest::rstest;
@@ -179,6 +186,20 @@ mod tests {
     }
 
     fn made(n: &str, policy: &str, cluster: &str, incomplete: Option<Reason>) -> Vec<Snapshot> {
+        counted(n, (policy, cluster), incomplete, None)
+    }
+
+    /// One that is never complete.
+    fn with_kms(n: &str, count: u64, shrunk: bool) -> Vec<Snapshot> {
+        counted(n, (POLICY, "uid"), Some(Reason::NeedsKms), Some(Objects { count, shrunk }))
+    }
+
+    fn counted(
+        n: &str,
+        (policy, cluster): (&str, &str),
+        incomplete: Option<Reason>,
+        objects: Option<Objects>,
+    ) -> Vec<Snapshot> {
         let common = Common {
             backup: n.repeat(16).parse().expect("an id"),
             cluster: cluster.to_owned(),
@@ -189,7 +210,7 @@ mod tests {
         let time = Timestamp::from_second(nth.into()).expect("a time");
         let position =
             Position { cluster_id: String::new(), revision: 1, raft_index: nth.into(), raft_term: 1 };
-        let second = Second::new(pair(n).etcd, &position, incomplete);
+        let second = Second { of: pair(n).etcd, position, objects, incomplete };
         let tags = |second| Tags { common: common.clone(), second }.render();
         vec![snapshot(pair(n).etcd, time, tags(None)), snapshot(pair(n).files, time, tags(Some(second)))]
     }
@@ -340,6 +361,11 @@ mod tests {
         [backup("a"), incomplete("b")].concat(),
         "1a1a1a1a, which is the newest complete of"
     )]
+    #[case::newest_from_before_the_cluster_was_emptied(
+        list(&["a"], &["b"]),
+        [with_kms("a", 90, false), with_kms("b", 9, true)].concat(),
+        "1a1a1a1a, which is the newest that did not shrink of"
+    )]
     fn a_list_that_goes_too_far_is_told_of(
         #[case] list: ForgetList,
         #[case] listing: Vec<Snapshot>,
@@ -378,6 +404,11 @@ mod tests {
         list(&["a"], &["d", "c", "b"]),
         last_is_incomplete(),
         &["d", "c"]
+    )]
+    #[case::the_newest_from_before_the_cluster_was_emptied(
+        list(&["a"], &["c"]),
+        [with_kms("a", 90, false), with_kms("b", 90, false), with_kms("c", 9, true)].concat(),
+        &["c", "b"]
     )]
     #[case::one_that_the_list_has_no_room_for(list(&["a"], &["d"]), last_is_incomplete(), &["d", "c"])]
     #[case::none_is_complete(list(&["a"], &["b"]), [incomplete("a"), incomplete("b")].concat(), &["b"])]

@@ -121,9 +121,11 @@ pub struct MetadataBackupPolicySpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention: Option<RetentionRules>,
 
-    /// By how many percent the number of objects may fall from one backup to the next before the
-    /// last one is spared from retention, so that a mass deletion does not age out the backup
-    /// that can undo it. 0 is off. Accepted, but not in effect in this version. Default: `30`.
+    /// From how many percent fewer objects than before a backup is marked as `Shrunk`, events not
+    /// counted. The newest backup that has not shrunk is then spared from retention, so that a mass
+    /// deletion does not age out the backup that can undo it, until the annotation
+    /// `kubedr.catalogicsoftware.com/accept-shrink` names the record of one that has. 0 is off.
+    /// Default: `30`.
     #[serde(default = "default_shrink_guard")]
     #[schemars(range(min = 0, max = 100))]
     pub shrink_guard: i64,

@@ -106,7 +106,7 @@ pub struct MetadataBackupRecordStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub etcd: Option<RecordEtcd>,
 
-    /// Kubernetes objects in the snapshot. Not filled in this version.
+    /// Kubernetes objects in the snapshot; absent where they could not be counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub objects: Option<RecordObjects>,
 
@@ -165,7 +165,7 @@ pub struct RecordEtcd {
     #[schemars(length(max = 64))]
     pub member_id: Option<String>,
 
-    /// Revision of the store: the count of its changes.
+    /// Revision of the snapshot: the count of the store's changes, which an etcd has that is restored from it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<i64>,
 
@@ -177,7 +177,7 @@ pub struct RecordEtcd {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub raft_term: Option<i64>,
 
-    /// Number of keys. Not filled in this version.
+    /// Number of keys; absent where they could not be counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys: Option<i64>,
 
@@ -195,7 +195,7 @@ pub struct RecordEtcd {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct RecordObjects {
-    /// How many there are.
+    /// How many there are, without events, which Kubernetes deletes within an hour.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<i64>,
 

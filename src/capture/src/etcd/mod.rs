@@ -1,31 +1,32 @@
 //! etcd's snapshot, passed on while it is checked.
 //!
 //! ```text
-//! etcd ──chunk──▶ Verifier ──▶ Pace ──▶ standard output ──▶ restic
+//! etcd ──chunk──▶ Inspection (Verifier, snapshot::Walk) ──▶ Pace ──▶ standard output ──▶ restic
 //! ```
 //!
 //! Never staged on the node: a file beside etcd's own raises its latency a
 //! hundredfold.
+mod inspection;
 mod pace;
 mod verifier;
 
 use ::etcd::{Client, Error};
+use inspection::Inspection;
+pub use inspection::StreamFacts;
 use model::{Reason, chain, result::Failure};
 use pace::Pace;
-use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
     time::Instant,
 };
-pub use verifier::Verifier;
 
-/// What was streamed, known only of a whole and undamaged snapshot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StreamFacts {
-    /// Bytes of the file, its trailer included.
-    pub bytes: u64,
-    /// SHA-256 of the file without its trailer, which is what the trailer says.
-    pub sha256: String,
+/// What is asked of a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Largest rate.
+    pub bytes_per_second: Option<u64>,
+    /// The revision that the snapshot must have at least: what its member said just before.
+    pub revision: u64,
 }
 
 /// Why a stream ended early.
@@ -41,37 +42,37 @@ pub enum Interrupted {
 ///
 /// # Guarantees
 ///
-/// `Ok` means that all of it was written, that its length is that of a whole
-/// file, and that its SHA-256 is the one that etcd sent behind it. Memory is
-/// bounded by one chunk, whatever the size. The member rests half as long as
-/// it works, so that it goes on answering others.
+/// `Ok` means that all of it was written, that its SHA-256 is the one that etcd
+/// sent behind it, and that it is a database that etcd can open, as far as its
+/// pages tell. Memory is what [`snapshot::Walk`] takes. The member rests half
+/// as long as it works, so that it goes on answering others.
 pub async fn stream(
     client: Client,
     out: &mut (impl AsyncWrite + Unpin),
-    bytes_per_second: Option<u64>,
+    wanted: Wanted,
 ) -> Result<StreamFacts, Interrupted> {
     let mut snapshot = client.snapshot().await.map_err(|error| Interrupted::Source(error.failure()))?;
-    let mut verifier = Verifier::new();
-    let mut pace = Pace::new(bytes_per_second);
+    let mut inspection = Inspection::new(wanted.revision);
+    let mut pace = Pace::new(wanted.bytes_per_second);
     loop {
         let asked = Instant::now();
-        let next = snapshot.next().await.map_err(|error| broken(&error, &verifier))?;
+        let next = snapshot.next().await.map_err(|error| broken(&error, &inspection))?;
         let Some(chunk) = next else { break };
         let worked = asked.elapsed();
-        verifier.push(&chunk.bytes, chunk.remaining);
+        inspection.push(&chunk.bytes, chunk.remaining);
         out.write_all(&chunk.bytes).await.map_err(Interrupted::Reader)?;
         pace.keep(chunk.bytes.len(), worked, asked.elapsed().saturating_sub(worked)).await;
     }
-    let facts = verifier.finish().map_err(Interrupted::Source)?;
+    let facts = inspection.finish().map_err(Interrupted::Source)?;
     out.flush().await.map_err(Interrupted::Reader)?;
     Ok(facts)
 }
 
 /// A member that goes away in the middle leaves a truncated snapshot.
-fn broken(error: &Error, verifier: &Verifier) -> Interrupted {
+fn broken(error: &Error, inspection: &Inspection) -> Interrupted {
     let failure = error.failure();
-    Interrupted::Source(if failure.reason == Reason::EtcdUnreachable && !verifier.is_empty() {
-        let message = format!("the stream broke off after {} bytes: {}", verifier.bytes(), chain(error));
+    Interrupted::Source(if failure.reason == Reason::EtcdUnreachable && inspection.bytes() > 0 {
+        let message = format!("the stream broke off after {} bytes: {}", inspection.bytes(), chain(error));
         Failure::new(Reason::SnapshotTruncated, message)
     } else {
         failure

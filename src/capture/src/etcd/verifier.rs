@@ -2,8 +2,6 @@
 use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use model::{Reason, result::Failure};
 
-use super::StreamFacts;
-
 /// etcd's file is made of pages, of at least this size each; the trailer comes on top.
 const PAGE: u64 = 512;
 const TRAILER: usize = SHA256_OUTPUT_LEN;
@@ -61,19 +59,15 @@ impl Verifier {
         self.bytes
     }
 
-    /// Whether nothing was seen yet.
-    pub fn is_empty(&self) -> bool {
-        self.bytes == 0
-    }
-
-    /// Judges what was seen, as the whole of a stream that has ended.
+    /// Judges what was seen, as the whole of a stream that has ended: its length with the trailer, and its SHA-256 as
+    /// hexadecimal digits.
     ///
     /// # Errors
     ///
     /// `NotEtcd` for what does not begin like etcd's database,
     /// `SnapshotTruncated` for what lacks its end, `SnapshotDamaged` for what
     /// is not what etcd hashed.
-    pub fn finish(self) -> Result<StreamFacts, Failure> {
+    pub fn finish(self) -> Result<(u64, String), Failure> {
         let Self { bytes, remaining, .. } = self;
         if remaining != 0 {
             return Err(self.incomplete(&format!("{remaining} bytes were still to come")));
@@ -87,7 +81,7 @@ impl Verifier {
             let message = format!("the SHA-256 of {bytes} bytes is {sha256}, etcd sent {expected}");
             return Err(Failure::new(Reason::SnapshotDamaged, message));
         }
-        Ok(StreamFacts { bytes, sha256 })
+        Ok((bytes, sha256))
     }
 
     fn incomplete(&self, why: &str) -> Failure {
@@ -123,7 +117,7 @@ mod tests {
     }
 
     /// What is said of a file that comes in chunks and then ends, with nothing to come.
-    fn judged(file: &[u8], chunk: usize) -> Result<StreamFacts, Reason> {
+    fn judged(file: &[u8], chunk: usize) -> Result<(u64, String), Reason> {
         let mut verifier = Verifier::new();
         for part in file.chunks(chunk) {
             verifier.push(part, 0);
@@ -136,9 +130,8 @@ mod tests {
         #[values(1, 3, 31, 32, 33, 63, 64, 65, 500, 1024, 1055, 1056)] chunk: usize,
     ) {
         let file = snapshot();
-        let facts = judged(&file, chunk).expect("whole");
-        assert_eq!(facts.bytes, 1056);
-        assert_eq!(facts.sha256, hex::encode(digest(&SHA256, &file[..1024])));
+        let expected = (1056, hex::encode(digest(&SHA256, &file[..1024])));
+        assert_eq!(judged(&file, chunk), Ok(expected));
     }
 
     #[test]

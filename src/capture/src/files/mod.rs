@@ -2,8 +2,10 @@
 //!
 //! restic stores them; this is read before and after it did. What differs
 //! between was not stored as it is, and may not even be whole.
+mod encryption;
 mod walk;
 
+pub use encryption::{KeyName, encryption_keys};
 use serde::{Deserialize, Serialize};
 pub use walk::walk;
 

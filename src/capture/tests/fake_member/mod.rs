@@ -1,9 +1,6 @@
 //! An etcd member that lies: it answers a status, and sends a snapshot that is
 //! not what it should be.
-//!
-//! Used by tests here, and as a program (`cargo run -p capture --example
-//! fake_member`) by those that need one beside a real cluster.
-use std::{convert::Infallible, future::Future, pin::Pin, str::FromStr, sync::Arc, task};
+use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, task};
 
 use tokio::net::TcpListener;
 use tokio_stream::{Stream, wrappers::TcpListenerStream};
@@ -40,24 +37,6 @@ pub enum Lie {
     SendsNothing,
     /// Knows no snapshots, like kine.
     KnowsNoSnapshots,
-}
-
-impl FromStr for Lie {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match text {
-            "none" => Self::None,
-            "ends" => Self::Ends,
-            "ends-as-if-whole" => Self::EndsAsIfWhole,
-            "ends-before-hash" => Self::EndsBeforeHash,
-            "breaks" => Self::Breaks,
-            "flips" => Self::Flips,
-            "sends-nothing" => Self::SendsNothing,
-            "knows-no-snapshots" => Self::KnowsNoSnapshots,
-            _ => return Err(format!("{text:?} is no known lie")),
-        })
-    }
 }
 
 /// Serves `snapshot`, which ends with its hash, until the listener fails.

@@ -18,6 +18,7 @@ use k8s_openapi::{
 };
 use kube::{Resource, ResourceExt};
 use model::{
+    SnapshotId,
     environment::{self, ForgetList},
     result::Failure,
 };
@@ -54,13 +55,23 @@ const FORGET_STAYS: i32 = 3600;
 /// Tells the CronJob controller that a person asked.
 pub const MANUAL: (&str, &str) = ("cronjob.kubernetes.io/instantiate", "manual");
 
+/// What a policy's backups are made of.
+pub struct Way<'a> {
+    /// The policy.
+    pub policy: &'a MetadataBackupPolicy,
+    /// Where they go.
+    pub location: &'a BackupLocation,
+    /// Where they run.
+    pub place: Place,
+    /// What an administrator decided.
+    pub settings: &'a Settings,
+    /// The snapshot of the backup whose shrinking a person accepted.
+    pub accepted_shrink: Option<SnapshotId>,
+}
+
 /// The CronJob that makes the policy's backups.
-pub fn cronjob(
-    policy: &MetadataBackupPolicy,
-    location: &BackupLocation,
-    place: &Place,
-    settings: &Settings,
-) -> CronJob {
+pub fn cronjob(way: &Way) -> CronJob {
+    let policy = way.policy;
     let name = policy.name_any();
     let labels = names::policy_labels(Work::Backup, &name);
     let spec = CronJobSpec {
@@ -71,7 +82,7 @@ pub fn cronjob(
         starting_deadline_seconds: Some(START_DEADLINE),
         successful_jobs_history_limit: Some(HISTORY),
         failed_jobs_history_limit: Some(HISTORY),
-        job_template: template(backup(policy, location, place, settings), &labels),
+        job_template: template(backup(way), &labels),
     };
     CronJob {
         metadata: ObjectMeta {
@@ -144,12 +155,8 @@ pub fn place(
     Some(Place::beside_etcd(nodes, policy.spec.node_label())?.reaching(servers))
 }
 
-fn backup(
-    policy: &MetadataBackupPolicy,
-    location: &BackupLocation,
-    place: &Place,
-    settings: &Settings,
-) -> JobSpec {
+fn backup(way: &Way) -> JobSpec {
+    let Way { policy, location, place, settings, .. } = way;
     let deadline = policy.spec.deadline_seconds;
     let pod = AgentPod {
         settings,
@@ -158,7 +165,7 @@ fn backup(
         credentials: &location.spec.credentials,
         place,
         deadline,
-        needs: needs(policy),
+        needs: needs(way),
     };
     JobSpec {
         active_deadline_seconds: Some(deadline),
@@ -196,7 +203,7 @@ fn failure_policy() -> PodFailurePolicy {
     }
 }
 
-fn needs(policy: &MetadataBackupPolicy) -> Needs {
+fn needs(Way { policy, accepted_shrink, .. }: &Way) -> Needs {
     let spec = &policy.spec;
     let extra: Vec<&str> = spec.extra_host_paths.iter().map(trimmed).collect();
     let mut environment = of_policy(policy);
@@ -207,6 +214,10 @@ fn needs(policy: &MetadataBackupPolicy) -> Needs {
         environment.push(variable(environment::EXTRA_HOST_PATHS, json(&extra)));
     }
     environment.extend(spec.max_rate.map(|rate| variable(environment::MAX_RATE, rate.to_string())));
+    environment.push(variable(environment::SHRINK_GUARD, spec.shrink_guard.to_string()));
+    let accepted =
+        accepted_shrink.iter().map(|snapshot| variable(environment::ACCEPT_SHRINK, snapshot.as_str()));
+    environment.extend(accepted);
 
     let mut volumes = vec![secret(ETCD_CREDENTIALS, spec.etcd_credentials())];
     let mut mounts = vec![read_only(ETCD_CREDENTIALS, environment::ETCD_CREDENTIALS_MOUNT)];

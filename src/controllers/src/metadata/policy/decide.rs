@@ -13,17 +13,16 @@ use runtime::{
 };
 
 use super::{
-    build,
+    build::{self, Way},
     history::History,
     observe::World,
     retention::{self, Retained},
-    status,
+    shrink, status,
 };
 use crate::{
     marks,
     metadata::{refusal, text},
     ownership::controls,
-    placement::Place,
     run,
 };
 
@@ -48,12 +47,6 @@ pub fn decide(world: &World) -> Plan {
     }
 }
 
-/// What a CronJob needs and is there.
-struct Way<'a> {
-    location: &'a BackupLocation,
-    place: Place,
-}
-
 /// Finds what stands between the spec and its CronJob.
 fn prepare(world: &World) -> Result<Way<'_>, Failure> {
     let policy = &world.policy;
@@ -74,7 +67,8 @@ fn prepare(world: &World) -> Result<Way<'_>, Failure> {
         return Err(Failure::new(Reason::NameTaken, message));
     }
     let place = build::place(policy, location, &world.nodes).ok_or_else(|| no_node(world))?;
-    Ok(Way { location, place })
+    let (settings, accepted_shrink) = (&*world.settings, shrink::accepted(world));
+    Ok(Way { policy, location, place, settings, accepted_shrink })
 }
 
 fn not_ready(location: &BackupLocation) -> Failure {
@@ -139,7 +133,7 @@ fn is_forbidden(world: &World, path: &str) -> bool {
 }
 
 fn proceed(world: &World, history: &History, way: &Way) -> Plan {
-    let built = build::cronjob(&world.policy, way.location, &way.place, &world.settings);
+    let built = build::cronjob(way);
     let retained = retention::decide(world, way.location);
     let mut plan = report(world, history, (ready(world, history, way.location), retained));
     let upstreams = |cronjob: &&CronJob| build::is_upstreams(&world.policy, cronjob);

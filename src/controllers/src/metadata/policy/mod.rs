@@ -12,6 +12,7 @@ pub mod history;
 pub mod lineage;
 pub mod observe;
 pub mod retention;
+pub mod shrink;
 pub mod status;
 
 use std::sync::Arc;

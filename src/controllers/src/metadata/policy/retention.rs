@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time};
 use kube::{Resource, ResourceExt};
 use model::{
-    Reason,
+    Reason, SnapshotId,
     environment::{ForgetList, Pair},
     lineage::LISTED_YOUNG,
     result::{Failure, Forgotten},
@@ -25,7 +25,7 @@ use runtime::{
     conditions::{Verdict, find},
 };
 
-use super::{build, lineage, observe::World};
+use super::{build, lineage, observe::World, shrink};
 use crate::{
     metadata::text,
     ownership::controls,
@@ -60,8 +60,8 @@ impl Retained {
 ///
 /// # Guarantees
 ///
-/// The newest backup, the newest complete one and those of each lineage of the last 30 days
-/// stay whatever the numbers and the nodes' clocks say, and nothing goes while the newest backup is
+/// The newest backup, the newest complete one, the newest that did not shrink and those of each
+/// lineage of the last 30 days stay whatever the numbers and the nodes' clocks say, and nothing goes while the newest backup is
 /// of a history that nobody accepted.
 pub fn decide(world: &World, location: &BackupLocation) -> Retained {
     let lineage = lineage::lineage(world).verdict;
@@ -75,9 +75,7 @@ pub fn decide(world: &World, location: &BackupLocation) -> Retained {
         return under_way(world, run);
     }
     let (list, kept) = list(world);
-    let Some(list) = list else {
-        return Retained::saying(Verdict::good(Reason::Retained, format!("backups kept: {kept}")));
-    };
+    let Some(list) = list else { return Retained::saying(settled(world, kept)) };
     let name = build::forget_job_name(&world.policy, location, &list);
     let made = runs.into_iter().find(|(job, _)| job.name_any() == name);
     match made {
@@ -89,6 +87,19 @@ pub fn decide(world: &World, location: &BackupLocation) -> Retained {
         Some((job, Run::Ended(ended))) => after(world, job, (ended, list.go.len())),
         Some((_, run)) => under_way(world, &run),
     }
+}
+
+/// What is said when nothing is left to remove.
+fn settled(world: &World, kept: usize) -> Verdict {
+    let newest = world.own_records().max_by_key(|record| record.status.as_ref()?.time.clone());
+    if newest.and_then(shrink::has_shrunk) == Some(true) {
+        let message = format!(
+            "backups kept: {kept}, the newest from before the cluster shrank among them. {}",
+            Reason::Shrunk.advice()
+        );
+        return Verdict::bad(Reason::Shrunk, message);
+    }
+    Verdict::good(Reason::Retained, format!("backups kept: {kept}"))
 }
 
 fn judge(world: &World, job: &Job) -> Run<Forgotten> {
@@ -154,6 +165,8 @@ struct Known {
     raft_index: u64,
     lineage: Option<String>,
     is_complete: bool,
+    /// Whether the next backup can be measured by it.
+    is_measure: bool,
 }
 
 impl Known {
@@ -168,6 +181,7 @@ fn list(world: &World) -> (Option<ForgetList>, usize) {
         world.own_records().filter_map(|record| known(record, world.pinned())).collect();
     known.sort_by_key(|known| std::cmp::Reverse(known.candidate.time));
     spare(&mut known, world.now);
+    spare_accepted(&mut known, shrink::accepted(world).as_ref());
     let candidates: Vec<Candidate> = known.iter().map(|known| known.candidate.clone()).collect();
     let judged = world.policy.spec.retention().judge(&candidates);
     let (goers, stayers): (Vec<_>, Vec<_>) =
@@ -196,6 +210,7 @@ fn known(record: &MetadataBackupRecord, pinned: Option<&str>) -> Option<Known> {
     let made = record.creation_timestamp().map_or(time, |Time(made)| made);
     let complete = find(&status.conditions, COMPLETE);
     let is_complete = complete.is_some_and(|complete| complete.status == "True");
+    let is_suspect = complete.is_some_and(|complete| complete.reason == Reason::NoQuorum.as_str());
     let raft_index = status.etcd.as_ref().and_then(|etcd| u64::try_from(etcd.raft_index?).ok());
     let known = Known {
         pair,
@@ -204,19 +219,35 @@ fn known(record: &MetadataBackupRecord, pinned: Option<&str>) -> Option<Known> {
         raft_index: raft_index.unwrap_or_default(),
         lineage: status.lineage.clone(),
         is_complete,
+        is_measure: shrink::has_shrunk(record) == Some(false) && !is_suspect,
     };
     (is_here && record.meta().deletion_timestamp.is_none()).then_some(known)
 }
 
-/// Holds what stays whatever the numbers say: the newest backup and the newest that a restore can do
-/// with, and both of each lineage of late, since a cluster that was restored by mistake must not age
-/// out what it was before.
+/// Holds what stays whatever the numbers say: the newest backup, the newest that a restore can do
+/// with, and the newest from before the cluster was emptied, if it was; and all three of each lineage of
+/// late, since a cluster that was restored by mistake must not age out what it was before.
 ///
 /// The agent spares the same by what the repository says, and refuses a list that names any of it: so
 /// this must spare no less.
 fn spare(known: &mut [Known], now: Timestamp) {
     hold(known, "newest", now, |_| true);
     hold(known, "newest complete", now, |known| known.is_complete);
+    hold(known, "newest that did not shrink", now, |known| known.is_measure);
+}
+
+/// Holds the backup whose shrinking was accepted until a newer one can take its part: it is what the next one is
+/// measured by.
+fn spare_accepted(known: &mut [Known], accepted: Option<&SnapshotId>) {
+    let Some(index) = known.iter().position(|known| Some(&known.pair.etcd) == accepted) else {
+        return;
+    };
+    let newer = |other: &Known| other.candidate.time > known[index].candidate.time;
+    let is_served =
+        known.iter().any(|other| other.is_measure && newer(other) && other.lineage == known[index].lineage);
+    if !is_served {
+        known[index].candidate.held.get_or_insert_with(|| "accepted shrinking".to_owned());
+    }
 }
 
 /// Tells which of two backups is the newer one.

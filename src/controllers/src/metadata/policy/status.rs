@@ -23,6 +23,7 @@ use super::{
     history::{History, Made, record_of, word},
     lineage,
     observe::World,
+    shrink,
 };
 use crate::{
     metadata::text,
@@ -225,7 +226,7 @@ fn complete(world: &World, history: &History) -> Verdict {
     let told = world.policy.status.as_ref().and_then(|status| status.last_successful_time.clone());
     let is_newest = |started: Timestamp| told.as_ref().is_none_or(|Time(told)| started >= *told);
     let newest = history.successes().next().filter(|(started, _)| is_newest(*started));
-    match newest {
+    let verdict = match newest {
         Some((_, Made::Told(backup))) => completeness(backup),
         Some((_, Made::Recorded { record: Some(record), .. })) => {
             let known = record.status.as_ref().map(|status| status.conditions.as_slice());
@@ -233,19 +234,25 @@ fn complete(world: &World, history: &History) -> Verdict {
             Verdict { generation: None, ..Verdict::stored(known.unwrap_or_default(), COMPLETE) }
         }
         _ => Verdict::stored(world.conditions(), COMPLETE),
+    };
+    match shrink::unheard(world) {
+        Some(unheard) if verdict.reason == Reason::Shrunk && !verdict.message.contains(&unheard) => {
+            Verdict { message: format!("{} {unheard}", verdict.message), ..verdict }
+        }
+        _ => verdict,
     }
 }
 
 /// What a backup lacks for a restore.
 pub fn completeness(backup: &Backup) -> Verdict {
-    backup.incomplete.map_or_else(
-        || Verdict::good(Reason::Complete, Reason::Complete.meaning()),
-        |reason| Verdict::bad(reason, format!("{} {}", reason.meaning(), reason.advice())),
-    )
+    match &backup.incomplete {
+        None => Verdict::good(Reason::Complete, Reason::Complete.meaning()),
+        Some(lack) => said(&Failure::new(lack.reason, &*lack.message)),
+    }
 }
 
-/// What changed since the stored status: a run that ended, one that cannot begin, a policy from
-/// which none can be made, a retention that began to fail.
+/// What changed since the stored status: a run that ended, one that cannot begin, a backup that lacks
+/// something, a policy from which none can be made, a retention that began to fail.
 pub fn events(world: &World, history: &History, (ready, retained): (&Verdict, &Verdict)) -> Vec<Event> {
     let run = newest(world, history)
         .filter(|(_, ended)| is_news(world, ended))
@@ -257,7 +264,10 @@ pub fn events(world: &World, history: &History, (ready, retained): (&Verdict, &V
     let retention = is_failing.then(|| warning("RetentionFailed", Work::Forget, retained));
     let is_refused = ready.holds == Some(false) && ready.is_news(world.conditions(), READY);
     let refused = is_refused.then(|| warning("BackupFailed", Work::Backup, ready));
-    run.into_iter().chain(stuck).chain(refused).chain(retention).collect()
+    let complete = complete(world, history);
+    let is_lacking = complete.holds == Some(false) && complete.is_news(world.conditions(), COMPLETE);
+    let lacking = is_lacking.then(|| warning("BackupIncomplete", Work::Backup, &complete));
+    run.into_iter().chain(stuck).chain(refused).chain(lacking).chain(retention).collect()
 }
 
 fn is_news(world: &World, ended: &Ended<Made>) -> bool {

@@ -1,14 +1,17 @@
 //! Records, from results. Pure and infallible.
 use api::{
     MetadataBackupPolicy, MetadataBackupRecord, MetadataBackupRecordSpec, MetadataBackupRecordStatus, Proof,
-    RecordEtcd,
+    RecordEtcd, RecordObjects,
     conditions::{COMPLETE, PROVEN, READY, STORED},
     names::label,
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::ResourceExt;
-use model::{Reason, result::Backup};
+use model::{
+    Reason,
+    result::{Backup, Objects},
+};
 use runtime::conditions::{Page, Verdict};
 
 use crate::metadata::policy::status::completeness;
@@ -66,6 +69,7 @@ pub fn status(record: &MetadataBackupRecord, backup: &Backup, now: Timestamp) ->
         cluster_uid: Some(backup.cluster_uid.clone()),
         lineage: Some(backup.lineage.to_string()),
         etcd: Some(etcd(backup)),
+        objects: backup.objects.map(objects),
         size_bytes: i64::try_from(backup.total_bytes_processed).ok(),
         added_bytes: i64::try_from(backup.data_added).ok(),
         duration_seconds: Some(seconds(backup.total_duration_secs)),
@@ -74,6 +78,10 @@ pub fn status(record: &MetadataBackupRecord, backup: &Backup, now: Timestamp) ->
         conditions,
         ..previous
     }
+}
+
+fn objects(objects: Objects) -> RecordObjects {
+    RecordObjects { count: i64::try_from(objects.count).ok(), shrunk: Some(objects.shrunk) }
 }
 
 fn etcd(backup: &Backup) -> RecordEtcd {
@@ -85,7 +93,7 @@ fn etcd(backup: &Backup) -> RecordEtcd {
         revision: Some(facts.position.revision),
         raft_index: i64::try_from(facts.position.raft_index).ok(),
         raft_term: i64::try_from(facts.position.raft_term).ok(),
-        keys: None,
+        keys: facts.keys.and_then(|keys| i64::try_from(keys).ok()),
         db_size_bytes: i64::try_from(facts.db_size_bytes).ok(),
         sha256: Some(facts.sha256.clone()),
     }

@@ -465,10 +465,23 @@ fn every_condition_is_there_from_the_first_look() {
 #[test]
 fn an_incomplete_backup_says_what_it_lacks() {
     let mut result: serde_json::Value = serde_json::from_str(&backed_up('1', 'b')).expect("JSON");
-    result["incomplete"] = json!("EncryptionKeyMissing");
+    result["incomplete"] = json!({ "reason": "EncryptionKeyMissing", "message": "key1 is missing" });
     let world = running().run("11:00", "Succeeded", &result.to_string());
     assert_eq!(said(&world, conditions::COMPLETE), "False/EncryptionKeyMissing");
     assert_eq!(said(&world, FRESH), "True/Fresh");
+}
+
+#[test]
+fn a_lack_that_is_new_is_an_event_and_an_acceptance_of_nothing_is_told() {
+    let mut result: serde_json::Value = serde_json::from_str(&backed_up('1', 'b')).expect("JSON");
+    result["incomplete"] = json!({ "reason": "Shrunk", "message": "9 objects" });
+    let world = running()
+        .run("11:00", "Succeeded", &result.to_string())
+        .annotated(annotation::ACCEPT_SHRINK, "mbr-1");
+    let plan = decide(&world);
+    let lacking = plan.events.iter().find(|event| event.reason == "BackupIncomplete").expect("an event");
+    assert_eq!(lacking.word, Reason::Shrunk);
+    assert!(lacking.message.contains(r#"names "mbr-1", which is no record"#), "{}", lacking.message);
 }
 
 #[rstest]
@@ -562,10 +575,20 @@ fn held(mut record: MetadataBackupRecord) -> MetadataBackupRecord {
     record
 }
 
-fn incomplete(mut record: MetadataBackupRecord) -> MetadataBackupRecord {
-    let lacking = object(json!([condition("Complete", "False", "NoQuorum")]));
+fn incomplete(record: MetadataBackupRecord) -> MetadataBackupRecord {
+    lacking("NoQuorum", record)
+}
+
+fn lacking(reason: &str, mut record: MetadataBackupRecord) -> MetadataBackupRecord {
+    let lacking = object(json!([condition("Complete", "False", reason)]));
     record.status.as_mut().expect("a status").conditions = lacking;
     record
+}
+
+fn of_objects(count: i64, shrunk: bool, mut record: MetadataBackupRecord) -> MetadataBackupRecord {
+    let objects = object(json!({ "count": count, "shrunk": shrunk }));
+    record.status.as_mut().expect("a status").objects = Some(objects);
+    if shrunk { lacking("Shrunk", record) } else { record }
 }
 
 fn elsewhere(mut record: MetadataBackupRecord) -> MetadataBackupRecord {
@@ -615,6 +638,39 @@ fn unknown(record: MetadataBackupRecord) -> MetadataBackupRecord {
 #[case::never_the_newest_complete_one(
     running().keeping(1).records([record('1', 1), record('2', 2), incomplete(record('3', 3))]),
     Some((vec!['1'], vec!['3', '2']))
+)]
+#[case::never_the_last_one_before_the_cluster_was_emptied(
+    running().keeping(1).records([
+        lacking("NeedsKms", of_objects(90, false, record('1', 1))),
+        of_objects(9, true, record('2', 2)),
+        of_objects(8, true, record('3', 3)),
+    ]),
+    Some((vec!['2'], vec!['3', '1']))
+)]
+#[case::not_one_of_a_cluster_that_was_dying(
+    running().keeping(1).records([
+        of_objects(90, false, record('1', 1)),
+        incomplete(of_objects(9, false, record('2', 2))),
+        of_objects(8, true, record('3', 3)),
+    ]),
+    Some((vec!['2'], vec!['3', '1']))
+)]
+#[case::nor_the_accepted_one_until_another_can_take_its_part(
+    running().annotated(annotation::ACCEPT_SHRINK, "mbr-22222222").keeping(1).records([
+        of_objects(90, false, record('1', 1)),
+        of_objects(9, true, record('2', 2)),
+        of_objects(8, true, record('3', 3)),
+    ]),
+    None
+)]
+#[case::any_from_before_it_once_the_shrinking_was_accepted(
+    running().keeping(1).records([
+        of_objects(90, false, record('1', 1)),
+        of_objects(9, true, record('2', 2)),
+        of_objects(8, false, record('3', 3)),
+    ])
+    .annotated(annotation::ACCEPT_SHRINK, "mbr-22222222"),
+    Some((vec!['1', '2'], vec!['3']))
 )]
 #[case::never_the_newest_of_a_lineage_of_late(
     accepted().records([of('c', record('1', 29)), of('c', record('2', 30)), record('3', 31)]),
@@ -749,9 +805,7 @@ fn the_job_that_takes_the_place_of_another_is_as_the_cronjob_would_make_it_now()
 }
 
 fn built(world: &World) -> CronJob {
-    let location = world.location.as_ref().expect("a location");
-    let place = build::place(&world.policy, location, &world.nodes).expect("a node");
-    build::cronjob(&world.policy, location, &place, &world.settings)
+    build::cronjob(&prepare(world).expect("nothing is missing"))
 }
 
 #[test]
@@ -779,6 +833,28 @@ fn cronjob_manifest_with_everything_set() {
         spec.max_rate = Some(1_000_000);
     });
     insta::assert_yaml_snapshot!(built(&world));
+}
+
+#[rstest]
+#[case::none_was_accepted(None, None)]
+#[case::one_of_the_policys("mbr-22222222".into(), Some(id('2')))]
+#[case::one_that_is_not_there("mbr-33333333".into(), None)]
+#[case::one_whose_status_is_no_status("mbr-44444444".into(), None)]
+fn the_agent_learns_whose_shrinking_was_accepted(
+    #[case] name: Option<&str>,
+    #[case] expected: Option<String>,
+) {
+    let mut strange = record('4', 4);
+    strange.status.as_mut().expect("a status").snapshot_id_full = Some("not an id".to_owned());
+    let world = new().records([record('1', 1), record('2', 2), strange]);
+    let world = name.into_iter().fold(world, |world, name| world.annotated(annotation::ACCEPT_SHRINK, name));
+    let pod = built(&world).spec.and_then(|spec| spec.job_template.spec?.template.spec).expect("a pod");
+    let told = pod.containers[0]
+        .env
+        .iter()
+        .flatten()
+        .find(|variable| variable.name == model::environment::ACCEPT_SHRINK);
+    assert_eq!(told.and_then(|variable| variable.value.clone()), expected);
 }
 
 #[test]

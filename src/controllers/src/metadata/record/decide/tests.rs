@@ -170,7 +170,11 @@ fn an_operator_that_dies_in_between_goes_on_where_it_was() {
 /// Ready is not Complete: what cannot be restored must not say that it can.
 #[test]
 fn an_incomplete_backup_promises_no_restore() {
-    let left = backed_up('1', 'b').replacen('{', r#"{"incomplete":"EncryptionKeyMissing","#, 1);
+    let left = backed_up('1', 'b').replacen(
+        '{',
+        r#"{"incomplete":{"reason":"EncryptionKeyMissing","message":"Add key1."},"#,
+        1,
+    );
     let plan = decide_job(&backup("Succeeded", &left)).expect("a name");
     let conditions = &plan.status.expect("a status").data["status"]["conditions"];
     assert_eq!((&conditions[2]["type"], &conditions[2]["status"]), (&json!("Complete"), &json!("False")));

@@ -1,0 +1,81 @@
+//! Snapshots made by hand: smaller than any that etcd writes, and whole.
+/// Bytes of a page.
+pub const SIZE: usize = 512;
+
+fn meta(transaction: u64, root: u64, pages: u64) -> Vec<u8> {
+    let head = [0xED0C_DAED_u32, 2, 512, 0].map(u32::to_le_bytes).concat();
+    let rest = [root, 0, u64::MAX, pages, transaction].map(u64::to_le_bytes).concat();
+    let mut meta = [head, rest].concat();
+    let sum = meta
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    meta.extend(sum.to_le_bytes());
+    page((transaction % 2, 4, 0, 0), &meta)
+}
+
+fn page((id, flags, count, overflow): (u64, u16, u16, u32), contents: &[u8]) -> Vec<u8> {
+    let mut page = Vec::new();
+    page.extend(id.to_le_bytes());
+    page.extend(flags.to_le_bytes());
+    page.extend(count.to_le_bytes());
+    page.extend(overflow.to_le_bytes());
+    page.extend(contents);
+    page.resize(SIZE * (overflow as usize + 1), 0);
+    page
+}
+
+/// A page of elements: flags, key, value.
+pub(crate) fn leaf(id: u64, overflow: u32, elements: &[(u32, &[u8], &[u8])]) -> Vec<u8> {
+    let (mut heads, mut data) = (Vec::new(), Vec::new());
+    for (index, (flags, key, value)) in elements.iter().enumerate() {
+        let position = (elements.len() - index) * 16 + data.len();
+        for number in [*flags as usize, position, key.len(), value.len()] {
+            heads.extend(u32::try_from(number).expect("small").to_le_bytes());
+        }
+        data.extend([*key, *value].concat());
+    }
+    let count = u16::try_from(elements.len()).expect("few");
+    page((id, 2, count, overflow), &[heads, data].concat())
+}
+
+/// A key of bucket `key`.
+pub(crate) fn revision(main: u64) -> Vec<u8> {
+    [&main.to_be_bytes()[..], b"_\0\0\0\0\0\0\0\0"].concat()
+}
+
+/// A value of bucket `key`.
+pub(crate) fn change(key: &[u8], value: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(key.len()).expect("short");
+    let mut change = [&[0x0a, length], key, &[0x2a]].concat();
+    let mut rest = value.len();
+    while rest > 0x7f {
+        change.push(u8::try_from(rest & 0x7f).expect("masked") | 0x80);
+        rest >>= 7;
+    }
+    change.push(u8::try_from(rest).expect("masked"));
+    [change, value.to_vec()].concat()
+}
+
+fn root_of(page: u64) -> Vec<u8> {
+    [page.to_le_bytes(), [0; 8]].concat()
+}
+
+/// Two metas, the root, `meta`, and `key` on a page with overflow, behind a stale page: seven pages of so many.
+pub(crate) fn filled(stale: &[u8], pages: u64) -> Vec<u8> {
+    let long = change(b"/registry/pods/a/long", &[b'v'; 700]);
+    let short = change(b"/registry/pods/a/short", b"v");
+    let keys = leaf(5, 1, &[(0, &revision(2), &short), (0, &revision(3), &long)]);
+    let root = leaf(2, 0, &[(1, b"key", &root_of(5)), (1, b"meta", &root_of(3))]);
+    let index = 7_u64.to_be_bytes();
+    let settings = leaf(3, 0, &[(0, b"consistent_index", &index)]);
+    [meta(8, 2, pages), meta(7, 2, pages), root, settings, stale.to_vec(), keys].concat()
+}
+
+/// A whole database of so many pages, of which most are free: two pods, newest revision 3, raft index 7.
+///
+/// Without the hash that etcd sends behind it.
+pub fn database(pages: u64) -> Vec<u8> {
+    let mut file = filled(&leaf(4, 0, &[]), pages);
+    file.resize(usize::try_from(pages).unwrap_or(usize::MAX) * SIZE, 0);
+    file
+}

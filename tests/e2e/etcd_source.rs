@@ -1,0 +1,172 @@
+//! Which etcd a backup is taken from, and what is said of those that it cannot be taken from.
+use anyhow::{Context, Result};
+use api::MetadataBackupPolicy;
+use futures::future::try_join_all;
+use kubedr_tests::{EtcdMember, Installation, condition, message, with_kubedr, within_a_minute};
+use serde_json::{Value, json};
+
+/// What each policy is told of its etcd.
+const SAID: [(&str, &str); 8] = [
+    ("dead", "EtcdUnreachable"),
+    ("silent", "EtcdUnreachable"),
+    ("learner", "EtcdUnreachable"),
+    ("other-program", "NotEtcd"),
+    ("other-authority", "EtcdCertificateInvalid"),
+    ("no-secret", "SecretMissing"),
+    ("corrupt", "CorruptAlarm"),
+    ("doubles", "HashMismatch"),
+];
+
+#[tokio::test]
+async fn what_is_wrong_with_an_etcd_is_named_and_heals_when_it_is_right() {
+    with_kubedr("etcd-troubles", async |kubedr| {
+        let mut troubles = Troubles::make(kubedr).await?;
+        kubedr.apply(kubedr.location("s3")).await?;
+        try_join_all(SAID.map(|(name, _)| made(kubedr, name, troubles.spec(kubedr, name)))).await?;
+        try_join_all(SAID.map(|said| is_said(kubedr, said))).await?;
+        assert!(kubedr.bucket.snapshots().await?.is_empty(), "none of them stored anything");
+        troubles.end(kubedr).await?;
+        try_join_all(SAID.map(|(name, _)| kubedr.successful_backup(name))).await.map(drop)
+    })
+    .await;
+}
+
+async fn made(kubedr: &Installation, name: &str, spec: Value) -> Result<()> {
+    kubedr.apply(kubedr.policy(name, "s3", &spec)).await?;
+    kubedr.policy_is(name, ("True", "Ready")).await.map(drop)
+}
+
+async fn is_said(kubedr: &Installation, (name, reason): (&str, &str)) -> Result<()> {
+    kubedr.start_backup(name).await?;
+    let telling = kubedr.policy_says(name, "Fresh", ("False", reason));
+    let policy = telling.await.with_context(|| format!("{name} is not told {reason}"))?;
+    let status = policy.status.unwrap_or_default();
+    let said = message(&status.conditions, "Fresh");
+    assert!(
+        said.contains("spec.etcd") || said.contains("http://"),
+        "{name}: field or endpoint is named: {said}"
+    );
+    assert_eq!(
+        condition(&status.conditions, "Ready").0,
+        "True",
+        "a failed run does not make the policy unready"
+    );
+    Ok(())
+}
+
+/// An etcd for each policy, and what is wrong with it.
+struct Troubles {
+    dead: EtcdMember,
+    silent: EtcdMember,
+    voter: EtcdMember,
+    learner: EtcdMember,
+    corrupt: EtcdMember,
+    doubles: [EtcdMember; 2],
+}
+
+impl Troubles {
+    async fn make(kubedr: &Installation) -> Result<Self> {
+        let ip = kubedr.cluster.machine_ip.as_str();
+        let [mut dead, silent, voter, corrupt, one] = [
+            EtcdMember::start(ip).await?,
+            EtcdMember::start(ip).await?,
+            EtcdMember::start(ip).await?,
+            EtcdMember::start(ip).await?,
+            EtcdMember::start(ip).await?,
+        ];
+        let learner = voter.start_learner(ip).await?;
+        let other = one.start_double(ip).await?;
+        one.etcd().await?.put("/registry/configmaps/default/a", b"one".to_vec()).await?;
+        other.etcd().await?.put("/registry/configmaps/default/a", b"other".to_vec()).await?;
+        corrupt.etcd().await?.raise_corrupt_alarm().await?;
+        silent.pause()?;
+        dead.stop().await?;
+        let ca = [("ca.crt", foreign_authority(kubedr)?)];
+        let mut secret = kubedr.cluster.etcd_credentials()?.to_vec();
+        secret.retain(|(name, _)| *name != "ca.crt");
+        kubedr.make_secret("other-authority", &[&secret[..], &ca].concat()).await?;
+        Ok(Self { dead, silent, voter, learner, corrupt, doubles: [one, other] })
+    }
+
+    fn spec(&self, kubedr: &Installation, name: &str) -> Value {
+        match name {
+            "dead" => json!({ "etcdEndpoint": self.dead.endpoint() }),
+            "silent" => json!({ "etcdEndpoint": self.silent.endpoint() }),
+            "learner" => json!({ "etcdEndpoint": self.learner.endpoint() }),
+            "corrupt" => json!({ "etcdEndpoint": self.corrupt.endpoint() }),
+            "doubles" => json!({ "etcdEndpoints": self.doubles.each_ref().map(EtcdMember::endpoint) }),
+            "other-program" => json!({ "etcdEndpoint": format!("http://{}", kubedr.bucket.address()) }),
+            secret => json!({ "etcdEndpoint": kubedr.cluster.etcd_endpoint, "etcdCreds": secret }),
+        }
+    }
+
+    /// Mends each as its administrator would.
+    async fn end(&mut self, kubedr: &Installation) -> Result<()> {
+        self.dead.start_again().await?;
+        self.silent.resume()?;
+        self.corrupt.disarm().await?;
+        self.doubles[1].stop().await?;
+        let credentials = kubedr.cluster.etcd_credentials()?;
+        kubedr.make_secret("other-authority", &credentials).await?;
+        kubedr.make_secret("no-secret", &credentials).await?;
+        for (name, spec) in [
+            ("other-program", json!({ "etcdEndpoint": self.voter.endpoint() })),
+            // A learner lasts until it has caught up and is promoted; its cluster has a voter.
+            ("learner", json!({ "etcdEndpoints": [self.learner.endpoint(), self.voter.endpoint()] })),
+        ] {
+            kubedr.patch::<MetadataBackupPolicy>(name, json!({ "spec": spec })).await?;
+            kubedr.policy_is(name, ("True", "Ready")).await?;
+        }
+        Ok(())
+    }
+}
+
+/// An authority that signed no etcd.
+fn foreign_authority(kubedr: &Installation) -> Result<String> {
+    std::fs::read_to_string(kubedr.cluster.certificates.join("front-proxy-ca.crt"))
+        .context("no other authority")
+}
+
+#[tokio::test]
+async fn without_a_quorum_the_snapshot_is_stored_and_marked_and_with_one_endpoint_silent_another_is_taken() {
+    with_kubedr("quorum", async |kubedr| {
+        let mut members = EtcdMember::start_cluster(&kubedr.cluster.machine_ip, 3).await?;
+        members[0].etcd().await?.put("/registry/configmaps/default/a", b"k8s".to_vec()).await?;
+        let endpoints: Vec<_> = members.iter().map(EtcdMember::endpoint).collect();
+        kubedr.ready_policy(&json!({ "etcdEndpoints": endpoints })).await?;
+        members[0].pause()?;
+        within_a_minute(Box::pin(kubedr.successful_backup("etcd"))).await?;
+        kubedr.policy_says("etcd", "Complete", ("True", "Complete")).await?;
+        members[1].stop().await?;
+        kubedr.successful_backup("etcd").await?;
+        kubedr.policy_says("etcd", "Complete", ("False", "NoQuorum")).await?;
+        members[0].resume()?;
+        members[1].start_again().await?;
+        kubedr.successful_backup("etcd").await?;
+        kubedr.policy_says("etcd", "Complete", ("True", "Complete")).await.map(drop)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn another_cluster_behind_the_endpoint_is_a_lineage_that_a_person_accepts() {
+    with_kubedr("lineage", async |kubedr| {
+        let ip = kubedr.cluster.machine_ip.as_str();
+        let [first, second] = [EtcdMember::start(ip).await?, EtcdMember::start(ip).await?];
+        kubedr.ready_policy(&json!({ "etcdEndpoint": first.endpoint() })).await?;
+        kubedr.successful_backup("etcd").await?;
+        let other = json!({ "spec": { "etcdEndpoint": second.endpoint() } });
+        kubedr.patch::<MetadataBackupPolicy>("etcd", other).await?;
+        kubedr.policy_is("etcd", ("True", "Ready")).await?;
+        let record = kubedr.successful_backup("etcd").await?;
+        kubedr.policy_says("etcd", "LineageAccepted", ("False", "LineageChanged")).await?;
+        kubedr.policy_says("etcd", "Retained", ("False", "LineageChanged")).await?;
+        let lineage = record.status.and_then(|status| status.lineage).context("no lineage")?;
+        let accept =
+            json!({ "metadata": { "annotations": { "kubedr.catalogicsoftware.com/accept-lineage": lineage } } });
+        kubedr.patch::<MetadataBackupPolicy>("etcd", accept).await?;
+        kubedr.policy_says("etcd", "LineageAccepted", ("True", "Accepted")).await?;
+        kubedr.policy_says("etcd", "Retained", ("True", "Retained")).await.map(drop)
+    })
+    .await;
+}
