@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cluster::{self, Cluster, Server};
 use crate::command;
@@ -21,6 +21,7 @@ const CLUSTER: &str = "bench";
 #[command(after_help = "Examples:
   cargo xtask bench backup                               both sizes, nine pairs each: more than an hour
   cargo xtask bench backup --pairs 3 --objects 300000    the smaller size only: about 10 minutes
+  cargo xtask bench snapshot                             both sizes, three pairs each: about 10 minutes
   cargo xtask bench backup --json > figures.jsonl        one JSON object a row")]
 pub struct Arguments {
     #[command(subcommand)]
@@ -31,6 +32,21 @@ pub struct Arguments {
 enum Bench {
     /// `agent backup` beside `etcdctl snapshot save` and `restic backup`, in pods of one image and one template.
     Backup(Backup),
+    /// What is in a snapshot, read as it passes, beside `etcdutl snapshot status`, which reads it from a file.
+    Snapshot(Snapshot),
+}
+
+#[derive(Debug, Args)]
+struct Snapshot {
+    /// Pairs of runs of each size.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=99))]
+    pairs: u16,
+    /// How many objects are in it, for each size: 300,000 are 1.3 GB, 1,900,000 are 8.1 GB.
+    #[arg(long, value_delimiter = ',', default_values_t = [300_000, 1_900_000], value_parser = clap::value_parser!(u64).range(1000..=2_000_000))]
+    objects: Vec<u64>,
+    /// One JSON object a row instead of a table.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -51,8 +67,24 @@ struct Backup {
 
 /// Measures, on a cluster of its own that is removed afterwards.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let Bench::Backup(backup) = &arguments.bench;
     eprintln!("{}", machine()?);
+    match &arguments.bench {
+        Bench::Backup(bench) => backup(bench),
+        Bench::Snapshot(bench) => snapshot(bench),
+    }
+}
+
+/// Needs an API server only to know how objects are stored.
+fn snapshot(Snapshot { pairs, objects, json }: &Snapshot) -> Result<()> {
+    let options = cluster::Options { control_plane: true, ..cluster::Options::default() };
+    let cluster = cluster::up(CLUSTER, &options)?;
+    let request = json!({ "bench": "snapshot", "pairs": pairs, "objects": objects, "json": json });
+    let result = measure(&cluster, &request);
+    cluster::down(CLUSTER)?;
+    result
+}
+
+fn backup(backup: &Backup) -> Result<()> {
     // As they are shipped.
     let mut images = image::build(true)?;
     images.push(image::bench()?);
@@ -63,18 +95,24 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         ..cluster::Options::default()
     };
     let cluster = cluster::up(CLUSTER, &options)?;
-    let result = cluster::load(CLUSTER, &images).and_then(|()| measure(&cluster, backup));
+    let Backup { pairs, objects, json, .. } = backup;
+    let request = json!({ "bench": "backup", "pairs": pairs, "objects": objects, "json": json });
+    let result = cluster::load(CLUSTER, &images).and_then(|()| measure(&cluster, &request));
     if !backup.keep {
         cluster::down(CLUSTER)?;
     }
     result
 }
 
-fn measure(cluster: &Cluster, Backup { pairs, objects, json, .. }: &Backup) -> Result<()> {
+fn measure(cluster: &Cluster, request: &Value) -> Result<()> {
+    // `bench` runs `stopwatch`, which is beside it.
+    let mut both = Toolchain::find()?.cargo();
+    both.args(["build", "--release", "--package", "kubedr-tests", "--bin", "bench", "--bin", "stopwatch"]);
+    command::run_visibly(&mut both)?;
     let mut cargo = Toolchain::find()?.cargo();
     cargo.args(["run", "--release", "--package", "kubedr-tests", "--bin", "bench"]).stdin(Stdio::null());
     cargo.envs(cluster::variables(cluster)?).env("KUBEDR_BENCH_IMAGE", image::bench_name());
-    cargo.env("KUBEDR_BENCH", json!({ "pairs": pairs, "objects": objects, "json": json }).to_string());
+    cargo.env("KUBEDR_BENCH", request.to_string());
     command::run_visibly(&mut cargo)
 }
 

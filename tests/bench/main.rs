@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what kubedr does beside what people do today, in one run on one machine.
 mod backup;
 mod report;
+mod snapshot;
 
 use std::{io::Write, process::ExitCode};
 
@@ -11,6 +12,8 @@ use serde::Deserialize;
 /// What `cargo xtask bench` was asked for.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Request {
+    /// What is measured.
+    bench: Kind,
     /// Pairs of runs of each size, ours and theirs in turn.
     pairs: usize,
     /// How many objects etcd holds, for each size.
@@ -19,13 +22,16 @@ pub struct Request {
     json: bool,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let result = match std::env::var(backup::putter::ENDPOINT) {
-        Ok(endpoint) => backup::putter::run(&endpoint).await,
-        Err(_) => bench().await,
-    };
-    match result {
+/// The benches.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Backup,
+    Snapshot,
+}
+
+fn main() -> ExitCode {
+    match work() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("error: {error:#}"));
@@ -34,14 +40,31 @@ async fn main() -> ExitCode {
     }
 }
 
+/// This program is also some of what it measures.
+#[tokio::main]
 async fn bench() -> Result<()> {
+    if let Ok(endpoint) = std::env::var(backup::putter::ENDPOINT) {
+        return backup::putter::run(&endpoint).await;
+    }
     let request = request()?;
-    with_kubedr("bench", async |installation| {
-        let rows = backup::run(installation, &request).await?;
-        report::print(&rows, request.json)
-    })
-    .await;
-    Ok(())
+    match request.bench {
+        Kind::Snapshot => report::print(&snapshot::run(&request).await?, request.json),
+        Kind::Backup => {
+            with_kubedr("bench", async |installation| {
+                let rows = backup::run(installation, &request).await?;
+                report::print(&rows, request.json)
+            })
+            .await;
+            Ok(())
+        }
+    }
+}
+
+fn work() -> Result<()> {
+    match std::env::var(snapshot::FILE) {
+        Ok(file) => snapshot::walk(file.as_ref()).map(drop),
+        Err(_) => bench(),
+    }
 }
 
 /// A fact that `cargo xtask bench` hands over.
@@ -58,4 +81,10 @@ fn request() -> Result<Request> {
 pub fn say(what: &str) {
     // A closed terminal is no reason to stop.
     let _ = writeln!(std::io::stderr(), "{what}");
+}
+
+/// For people.
+#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+pub fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }

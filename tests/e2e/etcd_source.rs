@@ -18,7 +18,7 @@ const SAID: [(&str, &str); 8] = [
 ];
 
 #[tokio::test]
-async fn what_is_wrong_with_an_etcd_is_named_and_heals_when_it_is_right() {
+async fn what_is_wrong_with_an_etcd_is_named_within_a_minute_and_heals_when_it_is_right() {
     with_kubedr("etcd-troubles", async |kubedr| {
         let mut troubles = Troubles::make(kubedr).await?;
         kubedr.apply(kubedr.location("s3")).await?;
@@ -39,7 +39,7 @@ async fn made(kubedr: &Installation, name: &str, spec: Value) -> Result<()> {
 async fn is_said(kubedr: &Installation, (name, reason): (&str, &str)) -> Result<()> {
     kubedr.start_backup(name).await?;
     let telling = kubedr.policy_says(name, "Fresh", ("False", reason));
-    let policy = telling.await.with_context(|| format!("{name} is not told {reason}"))?;
+    let policy = within_a_minute(telling).await.with_context(|| format!("{name} is not told {reason}"))?;
     let status = policy.status.unwrap_or_default();
     let said = message(&status.conditions, "Fresh");
     assert!(

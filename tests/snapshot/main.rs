@@ -113,9 +113,12 @@ async fn change(etcd: &mut Etcd) -> Result<()> {
 ///
 /// # Errors
 ///
-/// If one of both refuses what the other takes, or if they read something else.
+/// If one of both refuses what the other takes, or if they read something else; or if `bbolt check` refuses it.
 async fn agreed(file: &Path) -> Result<Option<Contents>> {
-    let (ours, theirs) = (read(file)?, status(file).await?);
+    let (ours, theirs, checked) = (read(file)?, status(file).await?, check(file).await?);
+    if let (Ok(contents), Err(why)) = (&ours, &checked) {
+        anyhow::bail!("bbolt check refuses {contents:#?}: {why}");
+    }
     match (ours, theirs) {
         (Err(_), Err(_)) => Ok(None),
         (Ok(contents), Ok(status)) => {
@@ -123,7 +126,9 @@ async fn agreed(file: &Path) -> Result<Option<Contents>> {
             Ok(Some(contents))
         }
         (Ok(contents), Err(why)) => Err(anyhow::anyhow!("etcdutl refuses {contents:#?}: {why}")),
-        (Err(damage), Ok(status)) => Err(anyhow::anyhow!("refused ({damage}), etcdutl says {status:#?}")),
+        (Err(damage), Ok(status)) => {
+            Err(anyhow::anyhow!("refused ({damage}), etcdutl says {status:#?} and bbolt check {checked:?}"))
+        }
     }
 }
 
@@ -132,6 +137,13 @@ fn read(file: &Path) -> Result<std::result::Result<Contents, Unread>> {
     let mut walk = Walk::new();
     bytes.chunks(CHUNK).for_each(|chunk| walk.push(chunk));
     Ok(walk.finish())
+}
+
+/// What `bbolt check` says of the pages; it knows nothing of etcd.
+async fn check(file: &Path) -> Result<std::result::Result<(), String>> {
+    let output = Program::new("timeout").args(["20", "bbolt", "check"]).arg(file).output().await?;
+    let said = format!("{} {}", output.stdout, output.stderr);
+    Ok(if output.code == Some(0) { Ok(()) } else { Err(said.lines().next().unwrap_or_default().to_owned()) })
 }
 
 async fn status(file: &Path) -> Result<std::result::Result<Status, String>> {

@@ -106,6 +106,7 @@ impl EtcdMember {
             ["--initial-cluster", cluster],
             ["--initial-cluster-state", state],
             ["--log-level", "error"],
+            ["--quota-backend-bytes", "8589934592"],
         ];
         let arguments: Vec<String> = words.into_iter().flatten().map(str::to_owned).collect();
         Ok(Self { process: run(&arguments)?, peer: peer.clone(), endpoint, arguments, folder })
@@ -152,6 +153,11 @@ impl EtcdMember {
     /// Its folder, which goes with it.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Its database, whole while it is stopped; a snapshot has a hash behind the same.
+    pub fn database(&self) -> PathBuf {
+        self.folder().join("etcd/member/snap/db")
     }
 
     /// A connection to it.

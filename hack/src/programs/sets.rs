@@ -43,6 +43,7 @@ pub const ETCD: ProgramSet = ProgramSet {
         ("etcd", "go.etcd.io/etcd/server/v3"),
         ("etcdctl", "go.etcd.io/etcd/etcdctl/v3"),
         ("etcdutl", "go.etcd.io/etcd/etcdutl/v3"),
+        ("bbolt", "go.etcd.io/bbolt/cmd/bbolt"),
     ],
     link_flags: "",
     behind: None,

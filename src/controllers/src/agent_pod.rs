@@ -20,6 +20,8 @@ use crate::{Settings, placement::Place};
 
 /// Name of the one container.
 pub const CONTAINER: &str = "agent";
+/// Exit codes of the agent after which another pod would fail in the same way.
+pub const FINAL: std::ops::RangeInclusive<i32> = 64..=74;
 /// Name of the CA's file below its mount.
 const CA_FILE: &str = "ca.crt";
 /// Name of the one writable volume.

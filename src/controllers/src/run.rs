@@ -18,7 +18,10 @@ use model::{
 };
 use serde::Deserialize;
 
-use crate::{agent_pod::CONTAINER, ownership::pods_of};
+use crate::{
+    agent_pod::{CONTAINER, FINAL},
+    ownership::pods_of,
+};
 
 /// A pod that has not begun after this long is worth a word: 60 s is what is promised.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(15);
@@ -34,6 +37,13 @@ pub enum Run<Success> {
     UnderWay {
         /// Whether its pod began; if not, look again soon.
         begun: bool,
+    },
+    /// One of its pods failed, and it tries again.
+    Retrying {
+        /// Whether the next pod began; if not, look again soon.
+        begun: bool,
+        /// What the newest pod that failed said, or what befell it.
+        failure: Failure,
     },
     /// It cannot begin for now.
     Stuck(Failure),
@@ -78,9 +88,13 @@ where
         Some((pod.name_any(), success))
     });
     let Some((at, condition)) = finish(job) else {
-        return match pods.last() {
+        let run = match pods.last() {
             Some(pod) => unfinished(pod, troubles, now),
             None => podless(job, troubles, now),
+        };
+        return match (run, failed_so_far::<Success>(verb, &pods)) {
+            (Run::UnderWay { begun }, Some(failure)) => Run::Retrying { begun, failure },
+            (run, _) => run,
         };
     };
     let last = pods.last().map_or_else(|| job.name_any(), |pod| pod.name_any());
@@ -195,18 +209,37 @@ fn failure<Success>(verb: &str, pods: &[&Pod], end: &JobEnd) -> Failure
 where
     Success: for<'a> Deserialize<'a>,
 {
-    let said = |pod: &Pod| match parse::<Success>(verb, message(pod)) {
-        Err(failure) if failure.reason != Reason::NoResult => Some(failure),
-        // A success of a pod that did not end well: not to be believed.
-        _ => None,
-    };
     // Of a Job that ran out of time the newest pod is gone, so an older one's fate is not its end.
     let fate = |pod: &Pod| if end.reason == DEADLINE { None } else { taken(pod) };
     let newest_first = pods.iter().rev();
     newest_first
         .clone()
-        .find_map(|pod| said(pod).or_else(|| fate(pod)))
+        .find_map(|pod| said::<Success>(verb, pod).or_else(|| fate(pod)))
         .unwrap_or_else(|| wordless(pods, end))
+}
+
+/// The failure that a pod told of.
+fn said<Success>(verb: &str, pod: &Pod) -> Option<Failure>
+where
+    Success: for<'a> Deserialize<'a>,
+{
+    match parse::<Success>(verb, message(pod)) {
+        Err(failure) if failure.reason != Reason::NoResult => Some(failure),
+        // A success of a pod that did not end well: not to be believed.
+        _ => None,
+    }
+}
+
+/// Why the newest failed pod of a Job that goes on failed: waiting for the last try would keep it secret for minutes.
+fn failed_so_far<Success>(verb: &str, pods: &[&Pod]) -> Option<Failure>
+where
+    Success: for<'a> Deserialize<'a>,
+{
+    let pod = pods.iter().rev().find(|pod| phase(pod) == "Failed")?;
+    let by_exit = || terminated(pod).map(|ended| by_exit(pod, ended));
+    let failure = said::<Success>(verb, pod).or_else(|| taken(pod)).or_else(by_exit)?;
+    // What is final fails the Job in a moment.
+    (!FINAL.contains(&i32::from(failure.reason.exit_code()))).then_some(failure)
 }
 
 fn wordless(pods: &[&Pod], end: &JobEnd) -> Failure {

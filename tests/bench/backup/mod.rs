@@ -25,7 +25,7 @@ use pod::Side;
 use putter::Putter;
 use serde_json::json;
 
-use crate::{Request, report::Row, say};
+use crate::{Request, mebibytes, report::Row, say};
 
 /// How long etcd is watched while nobody backs it up.
 const IDLE: Duration = Duration::from_secs(6);
@@ -235,9 +235,4 @@ fn told(runs: &Runs) -> String {
         second.lap.wall,
         mebibytes(second.added),
     )
-}
-
-#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-fn mebibytes(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
 }

@@ -21,7 +21,9 @@ fn judged(job: &Job, pods: &[Pod], troubles: &[(String, String)]) -> Run<Initial
 fn reason(run: &Run<Initialization>) -> &'static str {
     match run {
         Run::UnderWay { .. } => "under way",
-        Run::Stuck(failure) | Run::Ended(Ended { outcome: Err(failure), .. }) => failure.reason.as_str(),
+        Run::Stuck(failure)
+        | Run::Retrying { failure, .. }
+        | Run::Ended(Ended { outcome: Err(failure), .. }) => failure.reason.as_str(),
         Run::Ended(Ended { outcome: Ok(_), .. }) => "success",
     }
 }
@@ -102,6 +104,29 @@ fn a_volume_that(#[case] message: &str, #[case] expected: &str) {
     assert!(hangs_in_creation(&pod, at(NOW)));
     let troubles = [("j-pod-uid".to_owned(), message.to_owned())];
     assert_eq!(reason(&judged(&job, &[pod], &troubles)), expected);
+}
+
+#[rstest]
+#[case::said_why(75, &failure("init", Reason::ConnectionRefused), "ConnectionRefused")]
+#[case::said_nothing(1, "", "NoResult")]
+#[case::was_killed(137, "", "Killed")]
+fn a_job_that_goes_on_after_a_pod_that(#[case] code: i32, #[case] message: &str, #[case] expected: &str) {
+    let job = job("j", "ConfigMap", &owner(), None);
+    let failed = ended_pod(&job, "Failed", (code, message));
+    let mut next = pod(&job, &json!({ "phase": "Running" }));
+    next.metadata.creation_timestamp = Some(Time(at(NOW)));
+    for (pods, begun) in [(vec![failed.clone()], false), (vec![failed, next], true)] {
+        let run = judged(&job, &pods, &[]);
+        assert!(matches!(run, Run::Retrying { begun: found, .. } if found == begun), "{run:?}");
+        assert_eq!(reason(&run), expected);
+    }
+}
+
+#[test]
+fn a_job_whose_pod_failed_for_good_ends_in_a_moment() {
+    let job = job("j", "ConfigMap", &owner(), None);
+    let failed = ended_pod(&job, "Failed", (67, &failure("init", Reason::WrongPassword)));
+    assert_eq!(judged(&job, &[failed], &[]), Run::UnderWay { begun: false });
 }
 
 #[test]

@@ -97,7 +97,7 @@ pub(super) fn judge(world: &World, job: &Job) -> Run<Initialization> {
 
 fn follow(world: &World, job: &Job) -> Plan {
     match judge(world, job) {
-        Run::UnderWay { begun } => {
+        Run::UnderWay { begun } | Run::Retrying { begun, .. } => {
             let again = (!begun).then_some(run::NEXT_LOOK);
             Plan { again, ..report(world, &waiting(world)) }
         }

@@ -59,7 +59,7 @@ pub fn left(world: &World) -> Option<Duration> {
 pub fn is_spent(world: &World, job: &Job) -> bool {
     let is_told = match decide::judge(world, job) {
         Run::Ended(Ended { at, .. }) => at <= last(world),
-        Run::UnderWay { .. } | Run::Stuck(_) => false,
+        Run::UnderWay { .. } | Run::Retrying { .. } | Run::Stuck(_) => false,
     };
     is_told || !controls(&world.location, job)
 }

@@ -26,7 +26,7 @@ use runtime::fingerprint;
 
 use crate::{
     Settings,
-    agent_pod::{AgentPod, CONTAINER, Needs, read_only, secret, variable},
+    agent_pod::{AgentPod, CONTAINER, FINAL, Needs, read_only, secret, variable},
     marks,
     placement::{NodeLabels, Place},
 };
@@ -46,8 +46,6 @@ const START_DEADLINE: i64 = 600;
 const HISTORY: i32 = 10;
 /// Pods that one run may take.
 const RETRIES: i32 = 2;
-/// Exit codes of the agent after which another pod would fail in the same way.
-const FINAL: std::ops::RangeInclusive<i32> = 64..=74;
 /// Seconds that forgetting may take, waiting for locks included.
 const FORGET_DEADLINE: i64 = 600;
 /// Seconds that a finished forget Job stays to be looked at.

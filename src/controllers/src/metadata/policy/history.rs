@@ -60,7 +60,12 @@ impl<'a> History<'a> {
 
     /// Whether a run has not begun, so that it must be looked at again soon.
     pub fn is_waiting(&self) -> bool {
-        self.0.iter().any(|entry| matches!(entry.run, Run::Stuck(_) | Run::UnderWay { begun: false }))
+        self.0.iter().any(|entry| {
+            matches!(
+                entry.run,
+                Run::Stuck(_) | Run::UnderWay { begun: false } | Run::Retrying { begun: false, .. }
+            )
+        })
     }
 
     /// The newest run that ended.
@@ -76,6 +81,14 @@ impl<'a> History<'a> {
         let newest = self.0.first()?;
         match &newest.run {
             Run::Stuck(failure) => Some((newest.job, failure)),
+            _ => None,
+        }
+    }
+
+    /// Why the newest run of all is tried again, where it is.
+    pub fn retried(&self) -> Option<&Failure> {
+        match &self.0.first()?.run {
+            Run::Retrying { failure, .. } => Some(failure),
             _ => None,
         }
     }
@@ -113,6 +126,9 @@ fn judge<'a>(world: &'a World, job: &'a Job) -> Run<Made<'a>> {
     let pods = (world.pods.as_slice(), world.troubles.as_slice());
     match run::judge::<Backup>(Work::Backup.verb(), job, pods, world.now) {
         Run::UnderWay { begun } => Run::UnderWay { begun },
+        Run::Retrying { begun, failure } => {
+            Run::Retrying { begun, failure: build::located(&world.policy, failure) }
+        }
         Run::Stuck(failure) => Run::Stuck(build::located(&world.policy, failure)),
         Run::Ended(Ended { at, started, pod, is_mute, outcome }) => {
             let recorded = is_mute.then(|| recorded(world, job)).flatten();

@@ -111,7 +111,9 @@ fn judge(world: &World, job: &Job) -> Run<Forgotten> {
 fn under_way(world: &World, run: &Run<Forgotten>) -> Retained {
     let again = Some(run::NEXT_LOOK);
     match run {
-        Run::Stuck(failure) => Retained { again, ..Retained::saying(failed(failure)) },
+        Run::Stuck(failure) | Run::Retrying { failure, .. } => {
+            Retained { again, ..Retained::saying(failed(failure)) }
+        }
         _ => Retained { again, ..Retained::untouched_or_good(world) },
     }
 }

@@ -182,10 +182,14 @@ fn without_figures(base: MetadataBackupPolicyStatus) -> MetadataBackupPolicyStat
     }
 }
 
-/// Whether the newest run was a success. One that cannot begin says so before it ends.
+/// Whether the newest run was a success. One that cannot begin, or is tried again, says so before it ends.
 fn fresh(world: &World, history: &History) -> Verdict {
     if let Some((_, failure)) = history.stuck() {
         return said(failure);
+    }
+    if let Some(failure) = history.retried() {
+        let said = said(failure);
+        return Verdict { message: format!("{} It is tried again.", said.message), ..said };
     }
     match newest(world, history).map(|(_, ended)| ended) {
         Some(Ended { started, outcome: Ok(_), .. }) => {
@@ -258,7 +262,8 @@ pub fn events(world: &World, history: &History, (ready, retained): (&Verdict, &V
         .filter(|(_, ended)| is_news(world, ended))
         .map(|(_, ended)| ended_event(world, ended));
     let fresh = fresh(world, history);
-    let is_stuck = history.stuck().is_some() && fresh.is_news(world.conditions(), FRESH);
+    let is_stuck = (history.stuck().is_some() || history.retried().is_some())
+        && fresh.is_news(world.conditions(), FRESH);
     let stuck = is_stuck.then(|| warning("BackupFailed", Work::Backup, &fresh));
     let is_failing = retained.holds == Some(false) && retained.is_news(world.conditions(), RETAINED);
     let retention = is_failing.then(|| warning("RetentionFailed", Work::Forget, retained));

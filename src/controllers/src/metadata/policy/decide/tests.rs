@@ -8,6 +8,11 @@ use crate::fixtures::{
     object, pod, ready_location, record, settings,
 };
 
+mod records;
+mod retention;
+
+use records::*;
+
 /// The seed's policy, just created, at a location that is ready.
 fn new() -> World {
     World {
@@ -399,6 +404,25 @@ fn who_asks_to_run_now_waits_for_the_watch(#[case] world: World) {
     assert_eq!(decide(&world).again, Some(NOW_AND_THEN));
 }
 
+#[rstest]
+#[case::tells_so_at_once(Reason::EtcdUnreachable, "False/EtcdUnreachable", 1)]
+#[case::for_good_tells_so_with_its_jobs_end(Reason::WrongPassword, "Unknown/Pending", 0)]
+fn a_run_whose_first_pod_failed(#[case] reason: Reason, #[case] fresh: &str, #[case] events: usize) {
+    let mut world = running().without_a_pod(None);
+    let failed = ended_pod(&world.backups[0], "Failed", (75, &failure("backup", reason)));
+    world.pods.push(failed);
+    let plan = decide(&world);
+    assert_eq!(said(&world, FRESH), fresh);
+    assert_eq!(plan.events.len(), events, "{:?}", plan.events);
+    assert!(
+        plan.events.iter().all(|event| event.message.ends_with("It is tried again.")),
+        "{:?}",
+        plan.events
+    );
+    assert_eq!(told(&plan, &world).backup_status.as_deref(), Some("Initializing"), "the run has not ended");
+    assert!(decide(&world.written()).events.is_empty(), "told once");
+}
+
 #[test]
 fn a_run_that_hangs_is_looked_at_within_the_minute() {
     let again = decide(&running().hanging("ContainerCreating")).again.expect("again");
@@ -545,77 +569,7 @@ fn a_lost_status_accepts(#[case] world: World, #[case] accepted: &str, #[case] k
     assert_eq!(said(&world, conditions::LINEAGE_ACCEPTED), accepted);
     let plan = decide(&world);
     assert_eq!(told(&plan, &world).lineage, known.map(|digit| digit.to_string().repeat(16)));
-    assert_eq!(goes(&plan).is_some(), known.is_some(), "nothing goes before");
-}
-
-fn in_another_lineage() -> World {
-    let later = backed_up('2', 'c').replace("11:50:05", "11:55:05");
-    running().succeeded("10:00").written().run("11:00", "Succeeded", &later)
-}
-
-/// Ids that a plan's forget Job is told to remove, and those that must stay.
-fn goes(plan: &Plan) -> Option<(Vec<char>, Vec<char>)> {
-    let job: Job = plan.create.first().map(|created| object(json!(created)))?;
-    let pod = job.spec?.template.spec?;
-    let told =
-        pod.containers[0].env.as_ref()?.iter().find(|one| one.name == "KUBEDR_FORGET")?.value.clone()?;
-    let list: model::environment::ForgetList = serde_json::from_str(&told).ok()?;
-    let digits = |pairs: &[model::environment::Pair]| {
-        pairs.iter().filter_map(|pair| pair.etcd.as_str().chars().next()).collect()
-    };
-    Some((digits(&list.go), digits(&list.stay)))
-}
-
-fn three() -> [MetadataBackupRecord; 3] {
-    [record('1', 1), record('2', 2), record('3', 3)]
-}
-
-fn held(mut record: MetadataBackupRecord) -> MetadataBackupRecord {
-    record.annotations_mut().insert(annotation::HOLD.to_owned(), "audit".to_owned());
-    record
-}
-
-fn incomplete(record: MetadataBackupRecord) -> MetadataBackupRecord {
-    lacking("NoQuorum", record)
-}
-
-fn lacking(reason: &str, mut record: MetadataBackupRecord) -> MetadataBackupRecord {
-    let lacking = object(json!([condition("Complete", "False", reason)]));
-    record.status.as_mut().expect("a status").conditions = lacking;
-    record
-}
-
-fn of_objects(count: i64, shrunk: bool, mut record: MetadataBackupRecord) -> MetadataBackupRecord {
-    let objects = object(json!({ "count": count, "shrunk": shrunk }));
-    record.status.as_mut().expect("a status").objects = Some(objects);
-    if shrunk { lacking("Shrunk", record) } else { record }
-}
-
-fn elsewhere(mut record: MetadataBackupRecord) -> MetadataBackupRecord {
-    record.status.as_mut().expect("a status").repository_id = Some(id('e'));
-    record
-}
-
-fn of(lineage: char, mut record: MetadataBackupRecord) -> MetadataBackupRecord {
-    record.status.as_mut().expect("a status").lineage = Some(lineage.to_string().repeat(16));
-    record
-}
-
-/// At this many entries of etcd's log.
-fn counted(raft_index: i64, mut record: MetadataBackupRecord) -> MetadataBackupRecord {
-    record.status.as_mut().expect("a status").etcd = Some(object(json!({ "raftIndex": raft_index })));
-    record
-}
-
-fn of_another_cluster(mut record: MetadataBackupRecord) -> MetadataBackupRecord {
-    record.status.as_mut().expect("a status").cluster_uid = Some("another".to_owned());
-    record
-}
-
-/// Made on a node whose clock is years ahead.
-fn ahead(mut record: MetadataBackupRecord) -> MetadataBackupRecord {
-    record.status.as_mut().expect("a status").time = Some(object(json!("2035-01-01T00:00:00Z")));
-    record
+    assert_eq!(retention::goes(&plan).is_some(), known.is_some(), "nothing goes before");
 }
 
 /// Where the lineage of most records was accepted.
@@ -625,105 +579,9 @@ fn accepted() -> World {
     world
 }
 
-fn unknown(record: MetadataBackupRecord) -> MetadataBackupRecord {
-    MetadataBackupRecord { status: None, ..record }
-}
-
-#[rstest]
-#[case::older_than_the_last_two(running().keeping(2).records(three()), Some((vec!['1'], vec!['3', '2'])))]
-#[case::oldest_first(running().keeping(1).records(three()), Some((vec!['1', '2'], vec!['3'])))]
-#[case::never_the_newest(running().keeping(1).records([record('1', 1)]), None)]
-#[case::nothing_while_there_are_few(running().keeping(3).records(three()), None)]
-#[case::nothing_that_is_held(running().keeping(2).records([held(record('1', 1)), record('2', 2), record('3', 3)]), None)]
-#[case::never_the_newest_complete_one(
-    running().keeping(1).records([record('1', 1), record('2', 2), incomplete(record('3', 3))]),
-    Some((vec!['1'], vec!['3', '2']))
-)]
-#[case::never_the_last_one_before_the_cluster_was_emptied(
-    running().keeping(1).records([
-        lacking("NeedsKms", of_objects(90, false, record('1', 1))),
-        of_objects(9, true, record('2', 2)),
-        of_objects(8, true, record('3', 3)),
-    ]),
-    Some((vec!['2'], vec!['3', '1']))
-)]
-#[case::not_one_of_a_cluster_that_was_dying(
-    running().keeping(1).records([
-        of_objects(90, false, record('1', 1)),
-        incomplete(of_objects(9, false, record('2', 2))),
-        of_objects(8, true, record('3', 3)),
-    ]),
-    Some((vec!['2'], vec!['3', '1']))
-)]
-#[case::nor_the_accepted_one_until_another_can_take_its_part(
-    running().annotated(annotation::ACCEPT_SHRINK, "mbr-22222222").keeping(1).records([
-        of_objects(90, false, record('1', 1)),
-        of_objects(9, true, record('2', 2)),
-        of_objects(8, true, record('3', 3)),
-    ]),
-    None
-)]
-#[case::any_from_before_it_once_the_shrinking_was_accepted(
-    running().keeping(1).records([
-        of_objects(90, false, record('1', 1)),
-        of_objects(9, true, record('2', 2)),
-        of_objects(8, false, record('3', 3)),
-    ])
-    .annotated(annotation::ACCEPT_SHRINK, "mbr-22222222"),
-    Some((vec!['1', '2'], vec!['3']))
-)]
-#[case::never_the_newest_of_a_lineage_of_late(
-    accepted().records([of('c', record('1', 29)), of('c', record('2', 30)), record('3', 31)]),
-    Some((vec!['1'], vec!['3', '2']))
-)]
-#[case::the_newest_of_an_old_lineage(
-    accepted().records([of('c', record('1', 1)), record('3', 31)]), Some((vec!['1'], vec!['3']))
-)]
-#[case::never_the_newest_whatever_a_nodes_clock_says(
-    accepted().records([ahead(record('1', 1)), record('2', 2), record('3', 3)]), Some((vec!['2'], vec!['1', '3']))
-)]
-#[case::never_the_newest_complete_one_whatever_a_nodes_clock_says(
-    accepted().records([ahead(record('1', 1)), record('2', 2), incomplete(record('3', 3))]), None
-)]
-#[case::never_the_newest_of_a_lineage_of_late_though_it_is_incomplete(
-    accepted().records([of('c', record('1', 28)), of('c', record('2', 29)), of('c', incomplete(record('4', 30))), record('3', 31)]),
-    Some((vec!['1'], vec!['3', '4', '2']))
-)]
-#[case::never_the_one_that_etcd_counts_as_the_newest_of_a_lineage_of_late(
-    accepted().records([of('c', counted(9, record('1', 28))), of('c', counted(8, record('2', 29))), record('3', 31)]), None
-)]
-#[case::nothing_of_another_cluster(running().keeping(1).records([of_another_cluster(record('1', 1)), record('3', 3)]), None)]
-#[case::nothing_of_another_repository(running().keeping(1).records([elsewhere(record('1', 1)), record('3', 3)]), None)]
-#[case::nothing_that_is_not_known(running().keeping(1).records([unknown(record('1', 1)), record('3', 3)]), None)]
-#[case::nothing_of_an_unaccepted_lineage(in_another_lineage().keeping(1).records(three()), None)]
-fn retention_removes(#[case] world: World, #[case] expected: Option<(Vec<char>, Vec<char>)>) {
-    assert_eq!(goes(&decide(&world)), expected);
-}
-
-fn busy() -> World {
-    running().keeping(2).records(three())
-}
-
-fn locked(at: &str) -> World {
-    let left = failure("forget", Reason::RepositoryLocked);
-    busy().forgetting(Some(("Failed", at)), ("Failed", &left))
-}
-
-#[rstest]
-#[case::a_running_job_is_waited_for(busy().forgetting(None, ("Running", "")), "True/Retained", "")]
-#[case::a_success_is_waited_for_until_the_records_are_gone(
-    busy().forgetting(Some(("Complete", "2030-01-01T11:59:30Z")), ("Succeeded", &forgotten())), "True/Retained", ""
-)]
-#[case::a_fresh_failure_is_waited_with(locked("2030-01-01T11:59:55Z"), "False/RepositoryLocked", "")]
-#[case::a_failure_is_tried_again(locked("2030-01-01T11:59:30Z"), "False/RepositoryLocked", "delete")]
-#[case::a_new_lineage_stops_it(in_another_lineage().keeping(1).records(three()), "False/LineageChanged", "")]
-fn retention(#[case] world: World, #[case] retained: &str, #[case] expected: &str) {
-    let plan = decide(&world);
-    assert_eq!(said(&world, conditions::RETAINED), retained);
-    assert_eq!(plan.delete.iter().map(|_| "delete").collect::<Vec<_>>().join(" "), expected);
-    assert!(plan.create.is_empty(), "one at a time");
-    let failed = plan.events.iter().any(|event| event.reason == "RetentionFailed");
-    assert_eq!(failed, retained.starts_with("False"));
+fn in_another_lineage() -> World {
+    let later = backed_up('2', 'c').replace("11:50:05", "11:55:05");
+    running().succeeded("10:00").written().run("11:00", "Succeeded", &later)
 }
 
 #[rstest]
@@ -877,7 +735,7 @@ fn forget_jobs_that_are_told_something_else_have_other_names() {
 
 #[test]
 fn forget_job_manifest() {
-    let mut world = busy();
+    let mut world = retention::busy();
     let location = world.location.as_mut().expect("a location");
     location.spec.maintenance_credentials = Some("deleting-creds".to_owned());
     insta::assert_yaml_snapshot!(decide(&world).create[0]);
