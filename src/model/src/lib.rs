@@ -3,13 +3,15 @@
 //! Everything that two programs must agree on stands here once: the closed set
 //! of [`Reason`]s, the [`result`] that an agent hands to the operator, the
 //! [`tags`] of a snapshot, the [`environment`] of an agent's pod, and the rules
-//! that both sides apply ([`retention`], [`lineage`]).
+//! that both sides apply ([`retention`], [`lineage`]), and what a CronJob's
+//! [`Schedule`] means.
 pub mod environment;
 mod identity;
 pub mod lineage;
 mod reason;
 pub mod result;
 pub mod retention;
+mod schedule;
 mod secret;
 mod store;
 pub mod tags;
@@ -17,6 +19,7 @@ mod violation;
 
 pub use identity::{BackupId, MalformedId, SnapshotId};
 pub use reason::{Group, Reason, UnknownReason};
+pub use schedule::{InvalidSchedule, Schedule};
 pub use secret::Secret;
 pub use store::{BucketLookup, Store};
 pub use violation::Violation;
