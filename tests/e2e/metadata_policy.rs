@@ -20,8 +20,11 @@ async fn a_suspended_policy_starts_nothing_and_a_resumed_one_by_itself() {
         assert_eq!(cron_job(kubedr).await?.spec.context("no spec")?.suspend, Some(true));
         a_slot_passes(policy.metadata.creation_timestamp.context("no time")?.0).await?;
         assert!(kubedr.backup_jobs("etcd").await?.is_empty(), "suspended");
+        assert_eq!(policy.status.and_then(|status| status.next_schedule_time), None);
         change(kubedr, json!({ "suspend": false })).await?;
-        kubedr.policy_when("etcd", "to have backed up", has_backed_up).await?;
+        let policy = kubedr.policy_when("etcd", "to have backed up", has_backed_up).await?;
+        let next = policy.status.and_then(|status| status.next_schedule_time).context("no next slot")?.0;
+        assert!(next.as_second() % 60 == 0, "a whole minute: {next}");
         assert!(!kubedr.records("etcd").await?.is_empty());
         Ok(())
     })

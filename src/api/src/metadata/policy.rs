@@ -318,7 +318,8 @@ pub struct MetadataBackupPolicyStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_proven_time: Option<Time>,
 
-    /// When the next backup is due. Not filled in this version.
+    /// When the next backup is due; absent while none is: suspended, or a schedule without `timeZone` where the
+    /// controller-manager's clock is not in UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_schedule_time: Option<Time>,
 

@@ -41,7 +41,7 @@ const EXTRA: &str = "host-";
 const FIELDS_OF_LOCATION: [&str; 5] =
     ["spec.bucketName", "spec.caBundle", "spec.credentials", "spec.region", "spec.url"];
 /// How late a run may start: a slot that the controller-manager missed for longer is lost.
-const START_DEADLINE: i64 = 600;
+pub const START_DEADLINE: i64 = 600;
 /// Jobs that stay, so that a result is not tidied away before it was seen.
 const HISTORY: i32 = 10;
 /// Pods that one run may take.

@@ -17,7 +17,9 @@ use super::{
     history::History,
     observe::World,
     retention::{self, Retained},
-    shrink, status,
+    shrink,
+    slots::Slots,
+    status,
 };
 use crate::{
     marks,
@@ -230,7 +232,7 @@ fn report(world: &World, history: &History, (ready, retained): (Verdict, Retaine
         delete: retained.delete.into_iter().collect(),
         status: status_of(&world.policy, &told),
         events,
-        again: soonest([Some(NOW_AND_THEN), waits, retained.again]),
+        again: soonest([Some(NOW_AND_THEN), waits, retained.again, Slots::of(world, history).again]),
         ..Plan::default()
     }
 }

@@ -98,6 +98,15 @@ impl<'a> History<'a> {
         self.0.iter().filter(|entry| matches!(entry.run, Run::Stuck(_))).map(|entry| entry.job)
     }
 
+    /// When a run last began or ended.
+    pub fn newest_sign(&self) -> Option<Timestamp> {
+        let sign = |entry: &Entry| match &entry.run {
+            Run::Ended(Ended { at, .. }) => *at,
+            _ => run::started(entry.job),
+        };
+        self.0.iter().map(sign).max()
+    }
+
     /// The newest success that has had no record since before `since`.
     pub fn unrecorded(&self, world: &World, since: Timestamp) -> Option<&'a Job> {
         self.0.iter().find_map(|entry| match &entry.run {

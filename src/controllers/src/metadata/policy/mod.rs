@@ -13,6 +13,7 @@ pub mod lineage;
 pub mod observe;
 pub mod retention;
 pub mod shrink;
+pub mod slots;
 pub mod status;
 
 use std::sync::Arc;

@@ -24,6 +24,7 @@ use super::{
     lineage,
     observe::World,
     shrink,
+    slots::Slots,
 };
 use crate::{
     metadata::text,
@@ -54,7 +55,7 @@ pub fn status(
         lineage: lineage.accepted,
         records: i64::try_from(world.records.len()).ok(),
         last_successful_time: newest_success.max(previous.last_successful_time.clone()),
-        next_schedule_time: None,
+        next_schedule_time: Slots::of(world, history).next.map(Time),
         conditions,
         ..previous
     };
@@ -191,6 +192,9 @@ fn fresh(world: &World, history: &History) -> Verdict {
         let said = said(failure);
         return Verdict { message: format!("{} It is tried again.", said.message), ..said };
     }
+    if let Some(slot) = Slots::of(world, history).missed {
+        return missed(slot);
+    }
     match newest(world, history).map(|(_, ended)| ended) {
         Some(Ended { started, outcome: Ok(_), .. }) => {
             Verdict::good(Reason::Fresh, format!("the newest backup began at {started}"))
@@ -198,6 +202,11 @@ fn fresh(world: &World, history: &History) -> Verdict {
         Some(Ended { outcome: Err(failure), is_mute, .. }) => said(&explained(world, failure, *is_mute)),
         None => Verdict::stored(world.conditions(), FRESH),
     }
+}
+
+fn missed(slot: Timestamp) -> Verdict {
+    let found = format!("no backup began for {slot}, when one was due");
+    said(&Failure::new(Reason::MissedRun, found))
 }
 
 fn said(failure: &Failure) -> Verdict {
@@ -262,8 +271,9 @@ pub fn events(world: &World, history: &History, (ready, retained): (&Verdict, &V
         .filter(|(_, ended)| is_news(world, ended))
         .map(|(_, ended)| ended_event(world, ended));
     let fresh = fresh(world, history);
-    let is_stuck = (history.stuck().is_some() || history.retried().is_some())
-        && fresh.is_news(world.conditions(), FRESH);
+    let is_early =
+        history.stuck().is_some() || history.retried().is_some() || fresh.reason == Reason::MissedRun;
+    let is_stuck = is_early && fresh.is_news(world.conditions(), FRESH);
     let stuck = is_stuck.then(|| warning("BackupFailed", Work::Backup, &fresh));
     let is_failing = retained.holds == Some(false) && retained.is_news(world.conditions(), RETAINED);
     let retention = is_failing.then(|| warning("RetentionFailed", Work::Forget, retained));

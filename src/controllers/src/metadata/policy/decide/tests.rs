@@ -10,6 +10,7 @@ use crate::fixtures::{
 
 mod records;
 mod retention;
+mod slots;
 
 use records::*;
 
@@ -36,6 +37,7 @@ fn running() -> World {
     let plan = decide(&world);
     let mut cronjob: CronJob = object(json!(plan.apply[0]));
     cronjob.metadata.uid = Some("cronjob-uid".to_owned());
+    cronjob.metadata.creation_timestamp = Some(object(json!("2030-01-01T11:59:00Z")));
     world.cronjob = Some(cronjob);
     world.policy.status = Some(told(&plan, &world));
     world

@@ -1,0 +1,86 @@
+//! What is said of runs that are due: it is noon of 2030-01-01.
+use super::*;
+
+/// A CronJob that was made the day before, and what the controller-manager did with it.
+fn scheduled(schedule: &str, zone: Option<&str>, last: Option<&str>) -> World {
+    let mut world = running();
+    let cronjob = world.cronjob.as_mut().expect("a cronjob");
+    cronjob.metadata.creation_timestamp = Some(object(json!("2029-12-31T00:30:00Z")));
+    cronjob.status = Some(object(json!({ "lastScheduleTime": last })));
+    let spec = cronjob.spec.as_mut().expect("a spec");
+    (spec.schedule, spec.time_zone) = (schedule.to_owned(), zone.map(str::to_owned));
+    world.with(|spec| (spec.schedule, spec.time_zone) = (schedule.to_owned(), zone.map(str::to_owned)))
+}
+
+fn changed(mut world: World, at: &str) -> World {
+    let cronjob = world.cronjob.as_mut().expect("a cronjob");
+    let ours = json!([{ "manager": "kubedr-operator/policy", "operation": "Apply", "time": at }]);
+    cronjob.metadata.managed_fields = Some(object(ours));
+    world
+}
+
+fn suspended_there(mut world: World) -> World {
+    world.cronjob.as_mut().and_then(|cronjob| cronjob.spec.as_mut()).expect("a spec").suspend = Some(true);
+    world.with(|spec| spec.suspend = true)
+}
+
+const HOURLY: &str = "0 * * * *";
+
+#[rstest]
+#[case::begin_as_they_should(
+    scheduled(HOURLY, None, Some("2030-01-01T12:00:00Z")),
+    "Unknown/Pending",
+    "13:00"
+)]
+#[case::may_still_begin(scheduled(HOURLY, None, Some("2030-01-01T11:00:00Z")), "Unknown/Pending", "13:00")]
+#[case::do_not_begin(scheduled(HOURLY, None, Some("2030-01-01T10:00:00Z")), "False/MissedRun", "13:00")]
+#[case::never_began(scheduled(HOURLY, None, None), "False/MissedRun", "13:00")]
+#[case::are_of_a_schedule_that_was_changed_since(
+    changed(scheduled(HOURLY, None, Some("2030-01-01T03:00:00Z")), "2030-01-01T11:30:00Z"),
+    "Unknown/Pending",
+    "13:00"
+)]
+#[case::wait_for_one_that_goes_on(
+    scheduled(HOURLY, None, Some("2030-01-01T10:00:00Z")).backing_up(), "Unknown/Pending", "13:00"
+)]
+#[case::were_taken_by_one_that_took_long(
+    scheduled(HOURLY, None, Some("2030-01-01T09:00:00Z")).succeeded("11:05"), "True/Fresh", "13:00"
+)]
+#[case::failed_before_that(
+    scheduled(HOURLY, None, Some("2030-01-01T09:00:00Z")).failed("09:05"), "False/MissedRun", "13:00"
+)]
+#[case::are_suspended(suspended_there(scheduled(HOURLY, None, None)), "Unknown/Pending", "")]
+#[case::are_due_elsewhere(
+    scheduled("30 6 * * *", Some("America/New_York"), Some("2029-12-31T11:30:00Z")),
+    "False/MissedRun",
+    "11:30"
+)]
+#[case::are_due_by_a_clock_that_nobody_knows(
+    scheduled("0 6 * * *", None, Some("2029-12-31T05:00:00Z")),
+    "Unknown/Pending",
+    ""
+)]
+#[case::follow_one_another(
+    scheduled("@every 3h", None, Some("2030-01-01T07:00:00Z")),
+    "False/MissedRun",
+    "13:00"
+)]
+#[case::never_come(scheduled("0 0 30 2 *", None, None), "Unknown/Pending", "")]
+fn runs_that(#[case] world: World, #[case] fresh: &str, #[case] next: &str) {
+    let plan = decide(&world);
+    assert_eq!(said(&world, FRESH), fresh);
+    let found = told(&plan, &world).next_schedule_time.map(|next| next.0.to_string());
+    assert_eq!(found.as_deref().map_or("", |time| &time[11..16]), next, "{found:?}");
+    let warned = plan.events.iter().filter(|event| event.word == Reason::MissedRun).count();
+    assert_eq!(warned, usize::from(fresh.ends_with("MissedRun")), "{:?}", plan.events);
+    assert!(decide(&world.written()).events.is_empty(), "told once");
+}
+
+#[test]
+fn a_run_that_may_still_begin_is_looked_for_when_it_may_no_more() {
+    let mut world = scheduled(HOURLY, None, Some("2030-01-01T11:00:00Z"));
+    world.now = at("2030-01-01T12:17:00Z");
+    assert_eq!(decide(&world).again, Some(Duration::from_mins(3)));
+    world.now = at("2030-01-01T12:20:00Z");
+    assert_eq!(said(&world, FRESH), "False/MissedRun");
+}
