@@ -33,10 +33,7 @@ async fn a_snapshot_that_is_older_than_its_member_is_no_backup() {
 async fn is_refused(kubedr: &Installation, damage: Damage, reason: &str) -> Result<()> {
     let relay = EtcdRelay::start(&kubedr.cluster, damage).await?;
     kubedr.ready_policy(&json!({ "etcdEndpoint": relay.endpoint() })).await?;
-    let run = kubedr.backup("etcd").await?;
-    let status = run.policy.status.unwrap_or_default();
-    assert_eq!(status.backup_status.as_deref(), Some("Failed"), "{status:#?}");
-    assert_eq!(condition(&status.conditions, "Fresh"), ("False", reason));
+    let status = kubedr.failing_backup("etcd", reason).await?.status.unwrap_or_default();
     assert_eq!(
         condition(&status.conditions, "Ready").0,
         "True",
@@ -58,9 +55,7 @@ async fn a_backup_that_needs_a_lost_pack_is_no_backup() {
         // restic stores nothing twice: the next backup refers to what it believes to be in this pack.
         let pack = kubedr.bucket.pack_of(&second, "/data/certificates", "ca.key").await?;
         std::fs::remove_file(pack).context("failed to lose the pack")?;
-        let status = kubedr.backup("etcd").await?.policy.status.unwrap_or_default();
-        assert_eq!(status.backup_status.as_deref(), Some("Failed"), "{status:#?}");
-        assert_eq!(condition(&status.conditions, "Fresh"), ("False", "PackMissing"));
+        kubedr.failing_backup("etcd", "PackMissing").await?;
         assert_eq!(kubedr.records("etcd").await?.len(), 1);
         let is_second = |found: &Snapshot| found.tags.iter().any(|tag| tag.starts_with("of:"));
         let stored = kubedr.bucket.snapshots().await?.into_iter().filter(is_second);

@@ -20,6 +20,7 @@ async fn a_suspended_policy_starts_nothing_and_a_resumed_one_by_itself() {
         assert_eq!(cron_job(kubedr).await?.spec.context("no spec")?.suspend, Some(true));
         a_slot_passes(policy.metadata.creation_timestamp.context("no time")?.0).await?;
         assert!(kubedr.backup_jobs("etcd").await?.is_empty(), "suspended");
+        let policy = kubedr.api::<MetadataBackupPolicy>().get("etcd").await?;
         assert_eq!(policy.status.and_then(|status| status.next_schedule_time), None);
         change(kubedr, json!({ "suspend": false })).await?;
         let policy = kubedr.policy_when("etcd", "to have backed up", has_backed_up).await?;

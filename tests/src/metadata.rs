@@ -1,14 +1,22 @@
 //! What a user does with kubedr's kinds, and what they wait for.
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use anyhow::{Context, Result};
 use api::{BackupLocation, MetadataBackupPolicy, MetadataBackupRecord};
 use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Condition};
-use kube::{ResourceExt, api::ListParams};
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, ListParams},
+};
 use serde_json::{Value, json};
 
-use crate::{Installation, until};
+use crate::{Installation, until, within_a_minute};
 
 /// A schedule that does not come up while a test runs: backups are asked for by annotation.
 const ONCE_A_YEAR: &str = "0 0 1 1 *";
+
+/// How many backups were asked for: no tag twice, for one that was answered starts nothing.
+static ASKED: AtomicUsize = AtomicUsize::new(1);
 
 /// One finished backup run.
 #[derive(Debug)]
@@ -147,7 +155,7 @@ impl Installation {
     /// Asks for a backup outside the schedule and returns its Job as soon as it exists.
     pub async fn start_backup(&self, policy: &str) -> Result<Job> {
         let before: Vec<_> = self.backup_jobs(policy).await?.iter().map(ResourceExt::name_any).collect();
-        let tag = format!("run-{}", before.len() + 1);
+        let tag = format!("run-{}", ASKED.fetch_add(1, Ordering::Relaxed));
         let annotations =
             json!({ "metadata": { "annotations": { "kubedr.catalogicsoftware.com/run-now": tag } } });
         self.patch::<MetadataBackupPolicy>(policy, annotations).await?;
@@ -179,6 +187,21 @@ impl Installation {
     pub async fn backup(&self, policy: &str) -> Result<Run> {
         let job = self.start_backup(policy).await?;
         self.finished(policy, &job).await
+    }
+
+    /// Starts one backup whose first pod must fail with this, within a minute, and ends it: its Job would try for
+    /// longer.
+    pub async fn failing_backup(&self, policy: &str, reason: &str) -> Result<MetadataBackupPolicy> {
+        let job = self.start_backup(policy).await?;
+        let told = within_a_minute(self.policy_says(policy, "Fresh", ("False", reason))).await;
+        let told = told.with_context(|| format!("{policy} is not told {reason}"))?;
+        let (jobs, name) = (self.api::<Job>(), job.name_any());
+        jobs.delete(&name, &DeleteParams::foreground()).await.context("failed to delete the Job")?;
+        until(&format!("Job {name} to go away"), async || {
+            Ok(if jobs.get_opt(&name).await?.is_none() { Ok(()) } else { Err("it is still there") })
+        })
+        .await?;
+        Ok(told)
     }
 
     /// Runs one backup that must succeed, and returns its record.

@@ -236,10 +236,13 @@ where
     Success: for<'a> Deserialize<'a>,
 {
     let pod = pods.iter().rev().find(|pod| phase(pod) == "Failed")?;
-    let by_exit = || terminated(pod).map(|ended| by_exit(pod, ended));
-    let failure = said::<Success>(verb, pod).or_else(|| taken(pod)).or_else(by_exit)?;
-    // What is final fails the Job in a moment.
-    (!FINAL.contains(&i32::from(failure.reason.exit_code()))).then_some(failure)
+    let ended = terminated(pod);
+    // What is final fails the Job in a moment; what the cluster did to the pod does not count as a try.
+    if ended.is_some_and(|ended| FINAL.contains(&ended.exit_code)) || was_disrupted(pod) {
+        return None;
+    }
+    let by_exit = || ended.map(|ended| by_exit(pod, ended));
+    said::<Success>(verb, pod).or_else(|| taken(pod)).or_else(by_exit)
 }
 
 fn wordless(pods: &[&Pod], end: &JobEnd) -> Failure {
@@ -251,6 +254,11 @@ fn wordless(pods: &[&Pod], end: &JobEnd) -> Failure {
     };
     let before = || format!("pod {} ended before its container began. {}", pod.name_any(), text(pod));
     terminated(pod).map_or_else(|| Failure::new(Reason::Killed, before()), |ended| by_exit(pod, ended))
+}
+
+fn was_disrupted(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == "DisruptionTarget" && condition.status == "True")
 }
 
 /// What befell a pod that could not say so itself.

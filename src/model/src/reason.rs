@@ -166,7 +166,7 @@ reasons! {
         DeadlineExceeded 75 "The work took longer than `spec.deadlineSeconds`." => "Raise it, or look for what is slow."
         NoResult 75 "The pod ended without leaving a result." => "Look at its log."
         Killed 75 "The pod was ended from outside." => "Nothing if it was meant."
-        MissedRun 75 "A scheduled run did not start." => "Look at the controller-manager and the CronJob."
+        MissedRun 75 "A scheduled run did not start." => "Look at the controller-manager and with `kubectl describe` at the CronJob; what was missed is not made up for: annotate the policy with `kubedr.catalogicsoftware.com/run-now`."
     }
     Kubedr {
         Unknown 70 "The result is not one that this version knows." => "Use the same version of operator and agent."

@@ -16,9 +16,9 @@ use crate::{config::ForgetConfig, repository_access::Repository, run::Run};
 /// # Guarantees
 ///
 /// Nothing is removed unless every backup that must stay was found whole, the
-/// newest of them and the newest that lacks nothing with all their packs and
+/// newest of them, the newest that lacks nothing and the newest that did not shrink with all their packs and
 /// with the files that make a backup, and everything that goes belongs to this
-/// policy and cluster. The newest backup and the newest that lacks nothing are
+/// policy and cluster. The newest backup, the newest that lacks nothing and the newest that did not shrink are
 /// never removed, whatever the list says. Success means that a listing after
 /// the removal does not show what went.
 pub async fn forget(config: ForgetConfig, run: Run) -> Outcome<Forgotten> {

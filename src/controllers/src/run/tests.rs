@@ -110,6 +110,7 @@ fn a_volume_that(#[case] message: &str, #[case] expected: &str) {
 #[case::said_why(75, &failure("init", Reason::ConnectionRefused), "ConnectionRefused")]
 #[case::said_nothing(1, "", "NoResult")]
 #[case::was_killed(137, "", "Killed")]
+#[case::panicked(101, "thread main panicked", "Unknown")]
 fn a_job_that_goes_on_after_a_pod_that(#[case] code: i32, #[case] message: &str, #[case] expected: &str) {
     let job = job("j", "ConfigMap", &owner(), None);
     let failed = ended_pod(&job, "Failed", (code, message));
@@ -123,10 +124,14 @@ fn a_job_that_goes_on_after_a_pod_that(#[case] code: i32, #[case] message: &str,
 }
 
 #[test]
-fn a_job_whose_pod_failed_for_good_ends_in_a_moment() {
+fn a_job_whose_pod_failed_for_good_ends_in_a_moment_and_one_whose_pod_was_drained_goes_on() {
     let job = job("j", "ConfigMap", &owner(), None);
     let failed = ended_pod(&job, "Failed", (67, &failure("init", Reason::WrongPassword)));
     assert_eq!(judged(&job, &[failed], &[]), Run::UnderWay { begun: false });
+    let mut drained = ended_pod(&job, "Failed", (143, &failure("init", Reason::Killed)));
+    let target = json!([{ "type": "DisruptionTarget", "status": "True" }]);
+    drained.status.as_mut().expect("a status").conditions = Some(object(target));
+    assert_eq!(judged(&job, &[drained], &[]), Run::UnderWay { begun: false });
 }
 
 #[test]

@@ -15,7 +15,7 @@ mod walk;
 
 use calendar::Calendar;
 use jiff::{
-    Timestamp,
+    SignedDuration, Timestamp,
     tz::{TimeZone, TimeZoneDatabase},
 };
 
@@ -81,11 +81,20 @@ impl Schedule {
         Ok(Self { rhythm, zone })
     }
 
+    /// Of `@every`, how long from one slot to the next.
+    pub fn period(&self) -> Option<SignedDuration> {
+        match self.rhythm {
+            Rhythm::Every(seconds) => Some(SignedDuration::from_secs(seconds)),
+            Rhythm::Calendar(_) => None,
+        }
+    }
+
     /// The next slot after a moment; none if there is none within five years.
     ///
     /// The answer depends on the moment more than one might think: `@every` counts from it, and where a
     /// day has no midnight its slots may be passed over from before and yet be there from within that day.
-    /// The controller asks from the last slot that it served, or else from the CronJob's creation.
+    /// The controller asks from the last slot that it served, or else from the CronJob's creation; but from no earlier
+    /// than its start deadline ago, so that `@every` is never due whose period is longer than that deadline.
     pub fn next_after(&self, moment: Timestamp) -> Option<Timestamp> {
         match &self.rhythm {
             Rhythm::Calendar(calendar) => walk::next_after(calendar, &self.zone, moment),

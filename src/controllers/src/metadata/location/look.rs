@@ -79,7 +79,10 @@ fn doubts(world: &World, policy: &MetadataBackupPolicy) -> bool {
     let fresh = Verdict::stored(&status.conditions, FRESH);
     let is_about_it = matches!(fresh.reason.group(), Group::Repository | Group::Store);
     let began: Option<Timestamp> = status.backup_time.as_deref().and_then(|time| time.parse().ok());
-    policy.spec.destination == world.location.name_any()
+    // Of a run that is tried again the status tells no time yet.
+    let is_over = status.backup_status.as_deref() == Some(Phase::Failed.to_string().as_str());
+    is_over
+        && policy.spec.destination == world.location.name_any()
         && fresh.holds == Some(false)
         && is_about_it
         && began.is_some_and(|began| began > last(world))

@@ -18,7 +18,7 @@ use k8s_openapi::{
 };
 use kube::{Resource, ResourceExt};
 use model::{
-    SnapshotId,
+    Schedule, SnapshotId,
     environment::{self, ForgetList},
     result::Failure,
 };
@@ -41,7 +41,7 @@ const EXTRA: &str = "host-";
 const FIELDS_OF_LOCATION: [&str; 5] =
     ["spec.bucketName", "spec.caBundle", "spec.credentials", "spec.region", "spec.url"];
 /// How late a run may start: a slot that the controller-manager missed for longer is lost.
-pub const START_DEADLINE: i64 = 600;
+const START_DEADLINE: i64 = 600;
 /// Jobs that stay, so that a result is not tidied away before it was seen.
 const HISTORY: i32 = 10;
 /// Pods that one run may take.
@@ -77,7 +77,7 @@ pub fn cronjob(way: &Way) -> CronJob {
         time_zone: policy.spec.time_zone.clone().filter(|zone| !zone.is_empty()),
         suspend: Some(policy.spec.suspend),
         concurrency_policy: Some("Forbid".to_owned()),
-        starting_deadline_seconds: Some(START_DEADLINE),
+        starting_deadline_seconds: Some(start_deadline(policy)),
         successful_jobs_history_limit: Some(HISTORY),
         failed_jobs_history_limit: Some(HISTORY),
         job_template: template(backup(way), &labels),
@@ -93,6 +93,14 @@ pub fn cronjob(way: &Way) -> CronJob {
         spec: Some(spec),
         status: None,
     }
+}
+
+/// How late a run may start. What is due every so often is due from no earlier than that deadline on, and so would
+/// never be if its period were longer.
+fn start_deadline(policy: &MetadataBackupPolicy) -> i64 {
+    let schedule = Schedule::parse(&policy.spec.schedule, None).ok();
+    let period = schedule.and_then(|schedule| schedule.period()).map_or(0, |period| period.as_secs());
+    START_DEADLINE.saturating_add(period)
 }
 
 /// What each Job of the CronJob is made of, and the mark that tells the Jobs of one spec from those

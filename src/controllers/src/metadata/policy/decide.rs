@@ -17,9 +17,7 @@ use super::{
     history::History,
     observe::World,
     retention::{self, Retained},
-    shrink,
-    slots::Slots,
-    status,
+    shrink, status,
 };
 use crate::{
     marks,
@@ -232,7 +230,7 @@ fn report(world: &World, history: &History, (ready, retained): (Verdict, Retaine
         delete: retained.delete.into_iter().collect(),
         status: status_of(&world.policy, &told),
         events,
-        again: soonest([Some(NOW_AND_THEN), waits, retained.again, Slots::of(world, history).again]),
+        again: soonest([Some(NOW_AND_THEN), waits, retained.again, history.slots.again]),
         ..Plan::default()
     }
 }

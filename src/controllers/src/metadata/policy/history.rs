@@ -8,7 +8,7 @@ use model::{
     result::{Backup, Failure},
 };
 
-use super::{build, observe::World};
+use super::{build, observe::World, slots::Slots};
 use crate::{
     marks,
     ownership::is_run_of,
@@ -39,9 +39,13 @@ pub enum Made<'a> {
     },
 }
 
-/// All runs of the policy, newest first.
+/// All runs of the policy, newest first, and those that are due.
 #[derive(Debug)]
-pub struct History<'a>(Vec<Entry<'a>>);
+pub struct History<'a> {
+    entries: Vec<Entry<'a>>,
+    /// What is due, and what was and never began.
+    pub slots: Slots,
+}
 
 impl<'a> History<'a> {
     /// The runs of a world. Jobs with forged labels are not among them.
@@ -50,17 +54,17 @@ impl<'a> History<'a> {
         let mut entries: Vec<_> =
             world.backups.iter().filter(ours).map(|job| Entry { job, run: judge(world, job) }).collect();
         entries.sort_by_key(|entry| std::cmp::Reverse((run::started(entry.job), entry.job.name_any())));
-        Self(entries)
+        Self { slots: Slots::of(world, &entries), entries }
     }
 
     /// Whether a run has not ended.
     pub fn is_busy(&self) -> bool {
-        self.0.iter().any(|entry| !matches!(entry.run, Run::Ended(_)))
+        self.entries.iter().any(|entry| !matches!(entry.run, Run::Ended(_)))
     }
 
     /// Whether a run has not begun, so that it must be looked at again soon.
     pub fn is_waiting(&self) -> bool {
-        self.0.iter().any(|entry| {
+        self.entries.iter().any(|entry| {
             matches!(
                 entry.run,
                 Run::Stuck(_) | Run::UnderWay { begun: false } | Run::Retrying { begun: false, .. }
@@ -70,7 +74,7 @@ impl<'a> History<'a> {
 
     /// The newest run that ended.
     pub fn newest(&self) -> Option<(&'a Job, &Ended<Made<'a>>)> {
-        self.0.iter().find_map(|entry| match &entry.run {
+        self.entries.iter().find_map(|entry| match &entry.run {
             Run::Ended(ended) => Some((entry.job, ended)),
             _ => None,
         })
@@ -78,7 +82,7 @@ impl<'a> History<'a> {
 
     /// The newest run of all, and why it cannot begin, where it cannot.
     pub fn stuck(&self) -> Option<(&'a Job, &Failure)> {
-        let newest = self.0.first()?;
+        let newest = self.entries.first()?;
         match &newest.run {
             Run::Stuck(failure) => Some((newest.job, failure)),
             _ => None,
@@ -87,7 +91,7 @@ impl<'a> History<'a> {
 
     /// Why the newest run of all is tried again, where it is.
     pub fn retried(&self) -> Option<&Failure> {
-        match &self.0.first()?.run {
+        match &self.entries.first()?.run {
             Run::Retrying { failure, .. } => Some(failure),
             _ => None,
         }
@@ -95,21 +99,12 @@ impl<'a> History<'a> {
 
     /// All runs that cannot begin, newest first.
     pub fn hung(&self) -> impl Iterator<Item = &'a Job> {
-        self.0.iter().filter(|entry| matches!(entry.run, Run::Stuck(_))).map(|entry| entry.job)
-    }
-
-    /// When a run last began or ended.
-    pub fn newest_sign(&self) -> Option<Timestamp> {
-        let sign = |entry: &Entry| match &entry.run {
-            Run::Ended(Ended { at, .. }) => *at,
-            _ => run::started(entry.job),
-        };
-        self.0.iter().map(sign).max()
+        self.entries.iter().filter(|entry| matches!(entry.run, Run::Stuck(_))).map(|entry| entry.job)
     }
 
     /// The newest success that has had no record since before `since`.
     pub fn unrecorded(&self, world: &World, since: Timestamp) -> Option<&'a Job> {
-        self.0.iter().find_map(|entry| match &entry.run {
+        self.entries.iter().find_map(|entry| match &entry.run {
             Run::Ended(Ended { at, outcome: Ok(made), .. }) => {
                 (*at < since && record_of(world, entry.job, made).is_none()).then_some(entry.job)
             }
@@ -119,7 +114,7 @@ impl<'a> History<'a> {
 
     /// Each success and when its run started, newest first.
     pub fn successes(&self) -> impl Iterator<Item = (Timestamp, &Made<'a>)> {
-        self.0.iter().filter_map(|entry| match &entry.run {
+        self.entries.iter().filter_map(|entry| match &entry.run {
             Run::Ended(Ended { started, outcome: Ok(made), .. }) => Some((*started, made)),
             _ => None,
         })
@@ -127,7 +122,7 @@ impl<'a> History<'a> {
 
     /// Whether a Job of this name is one of the runs.
     pub fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|entry| entry.job.name_any() == name)
+        self.entries.iter().any(|entry| entry.job.name_any() == name)
     }
 }
 

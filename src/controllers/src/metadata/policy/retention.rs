@@ -93,10 +93,10 @@ pub fn decide(world: &World, location: &BackupLocation) -> Retained {
 fn settled(world: &World, kept: usize) -> Verdict {
     let newest = world.own_records().max_by_key(|record| record.status.as_ref()?.time.clone());
     if newest.and_then(shrink::has_shrunk) == Some(true) {
-        let message = format!(
-            "backups kept: {kept}, the newest from before the cluster shrank among them. {}",
-            Reason::Shrunk.advice()
-        );
+        let is_accepted = newest.is_some_and(|record| shrink::is_accepted(world, record));
+        let advice = if is_accepted { shrink::ACCEPTED } else { Reason::Shrunk.advice() };
+        let message =
+            format!("backups kept: {kept}, the newest from before the cluster shrank among them. {advice}");
         return Verdict::bad(Reason::Shrunk, message);
     }
     Verdict::good(Reason::Retained, format!("backups kept: {kept}"))
@@ -112,7 +112,7 @@ fn under_way(world: &World, run: &Run<Forgotten>) -> Retained {
     let again = Some(run::NEXT_LOOK);
     match run {
         Run::Stuck(failure) | Run::Retrying { failure, .. } => {
-            Retained { again, ..Retained::saying(failed(failure)) }
+            Retained { again, ..Retained::saying(failed(&build::located(&world.policy, failure.clone()))) }
         }
         _ => Retained { again, ..Retained::untouched_or_good(world) },
     }
@@ -183,7 +183,7 @@ fn list(world: &World) -> (Option<ForgetList>, usize) {
         world.own_records().filter_map(|record| known(record, world.pinned())).collect();
     known.sort_by_key(|known| std::cmp::Reverse(known.candidate.time));
     spare(&mut known, world.now);
-    spare_accepted(&mut known, shrink::accepted(world).as_ref());
+    spare_accepted(&mut known, shrink::accepted(world).as_ref(), world.now);
     let candidates: Vec<Candidate> = known.iter().map(|known| known.candidate.clone()).collect();
     let judged = world.policy.spec.retention().judge(&candidates);
     let (goers, stayers): (Vec<_>, Vec<_>) =
@@ -240,14 +240,16 @@ fn spare(known: &mut [Known], now: Timestamp) {
 
 /// Holds the backup whose shrinking was accepted until a newer one can take its part: it is what the next one is
 /// measured by.
-fn spare_accepted(known: &mut [Known], accepted: Option<&SnapshotId>) {
+fn spare_accepted(known: &mut [Known], accepted: Option<&SnapshotId>, now: Timestamp) {
     let Some(index) = known.iter().position(|known| Some(&known.pair.etcd) == accepted) else {
         return;
     };
-    let newer = |other: &Known| other.candidate.time > known[index].candidate.time;
+    let [_, _, by_etcd] = AGES;
+    let newer = |other: &Known| by_etcd(other) > by_etcd(&known[index]);
     let is_served =
         known.iter().any(|other| other.is_measure && newer(other) && other.lineage == known[index].lineage);
-    if !is_served {
+    // After a change of lineage none will come that could.
+    if !is_served && known[index].is_young(now) {
         known[index].candidate.held.get_or_insert_with(|| "accepted shrinking".to_owned());
     }
 }

@@ -12,6 +12,14 @@ pub fn accepted(world: &World) -> Option<SnapshotId> {
     record(world)?.status.as_ref()?.snapshot_id_full.as_ref()?.parse().ok()
 }
 
+/// What is said from when a person has accepted until the next backup.
+pub const ACCEPTED: &str = "That is accepted: the next backup is measured by it.";
+
+/// Whether a person accepted that this backup has shrunk.
+pub fn is_accepted(world: &World, record: &MetadataBackupRecord) -> bool {
+    named(world) == Some(record.name_any().as_str())
+}
+
 /// What to say of an acceptance that names no record.
 pub fn unheard(world: &World) -> Option<String> {
     let name = named(world).filter(|_| accepted(world).is_none())?;

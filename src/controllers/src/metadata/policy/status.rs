@@ -16,7 +16,7 @@ use model::{
 };
 use runtime::{
     Event, Importance,
-    conditions::{Page, Verdict},
+    conditions::{Page, Verdict, find},
 };
 
 use super::{
@@ -24,7 +24,6 @@ use super::{
     lineage,
     observe::World,
     shrink,
-    slots::Slots,
 };
 use crate::{
     metadata::text,
@@ -55,7 +54,7 @@ pub fn status(
         lineage: lineage.accepted,
         records: i64::try_from(world.records.len()).ok(),
         last_successful_time: newest_success.max(previous.last_successful_time.clone()),
-        next_schedule_time: Slots::of(world, history).next.map(Time),
+        next_schedule_time: history.slots.next.map(Time),
         conditions,
         ..previous
     };
@@ -189,11 +188,13 @@ fn fresh(world: &World, history: &History) -> Verdict {
         return said(failure);
     }
     if let Some(failure) = history.retried() {
-        let said = said(failure);
-        return Verdict { message: format!("{} It is tried again.", said.message), ..said };
+        return said(failure);
     }
-    if let Some(slot) = Slots::of(world, history).missed {
+    if let Some(slot) = history.slots.missed {
         return missed(slot);
+    }
+    if let Some(told) = still_missing(world, history) {
+        return told;
     }
     match newest(world, history).map(|(_, ended)| ended) {
         Some(Ended { started, outcome: Ok(_), .. }) => {
@@ -202,6 +203,14 @@ fn fresh(world: &World, history: &History) -> Verdict {
         Some(Ended { outcome: Err(failure), is_mute, .. }) => said(&explained(world, failure, *is_mute)),
         None => Verdict::stored(world.conditions(), FRESH),
     }
+}
+
+/// That a run is missing stays said until another one that began since has ended, whatever becomes of the schedule.
+fn still_missing(world: &World, history: &History) -> Option<Verdict> {
+    let Time(since) = find(world.conditions(), FRESH)?.last_transition_time.clone();
+    let told = Verdict::stored(world.conditions(), FRESH);
+    let is_over = newest(world, history).is_some_and(|(_, ended)| ended.started > since);
+    (told.reason == Reason::MissedRun && !is_over).then_some(told)
 }
 
 fn missed(slot: Timestamp) -> Verdict {
@@ -271,10 +280,15 @@ pub fn events(world: &World, history: &History, (ready, retained): (&Verdict, &V
         .filter(|(_, ended)| is_news(world, ended))
         .map(|(_, ended)| ended_event(world, ended));
     let fresh = fresh(world, history);
-    let is_early =
-        history.stuck().is_some() || history.retried().is_some() || fresh.reason == Reason::MissedRun;
+    let is_early = history.stuck().is_some() || fresh.reason == Reason::MissedRun;
     let is_stuck = is_early && fresh.is_news(world.conditions(), FRESH);
     let stuck = is_stuck.then(|| warning("BackupFailed", Work::Backup, &fresh));
+    // One of a series of tries is enough, and its end is told too.
+    let was_bad = find(world.conditions(), FRESH).is_some_and(|told| told.status == "False");
+    let is_retried = history.retried().is_some() && history.stuck().is_none() && !was_bad;
+    let again = format!("{} It is tried again.", fresh.message);
+    let retried = Verdict { message: again, ..fresh.clone() };
+    let retried = is_retried.then(|| warning("BackupFailed", Work::Backup, &retried));
     let is_failing = retained.holds == Some(false) && retained.is_news(world.conditions(), RETAINED);
     let retention = is_failing.then(|| warning("RetentionFailed", Work::Forget, retained));
     let is_refused = ready.holds == Some(false) && ready.is_news(world.conditions(), READY);
@@ -282,7 +296,7 @@ pub fn events(world: &World, history: &History, (ready, retained): (&Verdict, &V
     let complete = complete(world, history);
     let is_lacking = complete.holds == Some(false) && complete.is_news(world.conditions(), COMPLETE);
     let lacking = is_lacking.then(|| warning("BackupIncomplete", Work::Backup, &complete));
-    run.into_iter().chain(stuck).chain(refused).chain(lacking).chain(retention).collect()
+    run.into_iter().chain(stuck).chain(retried).chain(refused).chain(lacking).chain(retention).collect()
 }
 
 fn is_news(world: &World, ended: &Ended<Made>) -> bool {

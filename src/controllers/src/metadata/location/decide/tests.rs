@@ -98,7 +98,7 @@ impl World {
     fn doubted(mut self, began: &str, reason: &str) -> Self {
         let mut policy = fixtures::policy();
         policy.status = Some(object(json!({
-            "backupTime": began, "conditions": [condition("Fresh", "False", reason)],
+            "backupTime": began, "backupStatus": "Failed", "conditions": [condition("Fresh", "False", reason)],
         })));
         self.policies.push(policy);
         self

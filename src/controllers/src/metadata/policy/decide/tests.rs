@@ -407,11 +407,16 @@ fn who_asks_to_run_now_waits_for_the_watch(#[case] world: World) {
 }
 
 #[rstest]
-#[case::tells_so_at_once(Reason::EtcdUnreachable, "False/EtcdUnreachable", 1)]
-#[case::for_good_tells_so_with_its_jobs_end(Reason::WrongPassword, "Unknown/Pending", 0)]
-fn a_run_whose_first_pod_failed(#[case] reason: Reason, #[case] fresh: &str, #[case] events: usize) {
+#[case::tells_so_at_once(75, Reason::EtcdUnreachable, "False/EtcdUnreachable", 1)]
+#[case::for_good_tells_so_with_its_jobs_end(67, Reason::WrongPassword, "Unknown/Pending", 0)]
+fn a_run_whose_first_pod_failed(
+    #[case] code: i32,
+    #[case] reason: Reason,
+    #[case] fresh: &str,
+    #[case] events: usize,
+) {
     let mut world = running().without_a_pod(None);
-    let failed = ended_pod(&world.backups[0], "Failed", (75, &failure("backup", reason)));
+    let failed = ended_pod(&world.backups[0], "Failed", (code, &failure("backup", reason)));
     world.pods.push(failed);
     let plan = decide(&world);
     assert_eq!(said(&world, FRESH), fresh);

@@ -34,7 +34,7 @@ const HOURLY: &str = "0 * * * *";
 )]
 #[case::may_still_begin(scheduled(HOURLY, None, Some("2030-01-01T11:00:00Z")), "Unknown/Pending", "13:00")]
 #[case::do_not_begin(scheduled(HOURLY, None, Some("2030-01-01T10:00:00Z")), "False/MissedRun", "13:00")]
-#[case::never_began(scheduled(HOURLY, None, None), "False/MissedRun", "13:00")]
+#[case::never_began(scheduled(HOURLY, Some("UTC"), None), "False/MissedRun", "13:00")]
 #[case::are_of_a_schedule_that_was_changed_since(
     changed(scheduled(HOURLY, None, Some("2030-01-01T03:00:00Z")), "2030-01-01T11:30:00Z"),
     "Unknown/Pending",
@@ -55,6 +55,22 @@ const HOURLY: &str = "0 * * * *";
     "False/MissedRun",
     "11:30"
 )]
+#[case::began_but_nobody_ended_them(
+    scheduled(HOURLY, None, Some("2030-01-01T09:00:00Z")).stalled(), "False/MissedRun", "13:00"
+)]
+#[case::are_of_another_schedule_than_the_last_one(
+    changed(scheduled("0 3 * * *", None, Some("2030-01-01T02:00:00Z")), "2030-01-01T02:30:00Z"),
+    "Unknown/Pending",
+    "03:00"
+)]
+#[case::follow_one_another_whatever_a_person_asks_for(
+    scheduled("@every 3h", None, Some("2030-01-01T09:30:00Z")).succeeded("11:00"), "True/Fresh", "12:30"
+)]
+#[case::have_never_begun_where_nobody_knows_the_zone(
+    scheduled("0 0 * * *", None, None),
+    "Unknown/Pending",
+    "00:00"
+)]
 #[case::are_due_by_a_clock_that_nobody_knows(
     scheduled("0 6 * * *", None, Some("2029-12-31T05:00:00Z")),
     "Unknown/Pending",
@@ -74,6 +90,40 @@ fn runs_that(#[case] world: World, #[case] fresh: &str, #[case] next: &str) {
     let warned = plan.events.iter().filter(|event| event.word == Reason::MissedRun).count();
     assert_eq!(warned, usize::from(fresh.ends_with("MissedRun")), "{:?}", plan.events);
     assert!(decide(&world.written()).events.is_empty(), "told once");
+}
+
+impl World {
+    /// With a Job of two hours ago that should have been ended.
+    fn stalled(self) -> Self {
+        let mut world = self.backing_up();
+        let job = world.backups.last_mut().expect("a Job");
+        let began = json!("2030-01-01T09:30:00Z");
+        job.metadata.creation_timestamp = Some(object(began.clone()));
+        job.status = Some(object(json!({ "startTime": began })));
+        job.spec = Some(object(json!({ "activeDeadlineSeconds": 3600, "template": {} })));
+        world
+    }
+}
+
+#[test]
+fn a_run_that_was_missed_stays_so_until_a_later_one_has_ended() {
+    let missed = scheduled(HOURLY, None, Some("2030-01-01T10:00:00Z")).succeeded("09:05").written();
+    let mut changed = changed(missed, "2030-01-01T11:50:00Z");
+    let told = changed.policy.status.as_mut().expect("a status");
+    let fresh = told.conditions.iter_mut().find(|condition| condition.type_ == FRESH).expect("Fresh");
+    fresh.last_transition_time = object(json!("2030-01-01T11:21:00Z"));
+    assert_eq!(said(&changed, FRESH), "False/MissedRun");
+    assert_eq!(said(&changed.clone().succeeded("11:21"), FRESH), "False/MissedRun", "it began at 11:20");
+    assert_eq!(said(&changed.succeeded("11:30"), FRESH), "True/Fresh");
+}
+
+#[test]
+fn what_is_due_every_so_often_may_begin_as_late() {
+    let deadline = |schedule: &str| {
+        let world = new().with(|spec| spec.schedule = schedule.to_owned());
+        built(&world).spec.and_then(|spec| spec.starting_deadline_seconds)
+    };
+    assert_eq!((deadline("@every 3h"), deadline("@daily")), (Some(600 + 3 * 3600), Some(600)));
 }
 
 #[test]
