@@ -10,6 +10,7 @@ mod demo;
 mod generate;
 mod image;
 mod load;
+mod mutate;
 mod packages;
 mod programs;
 mod test;
@@ -45,6 +46,8 @@ enum Command {
     Load(load::Arguments),
     /// Measures what kubedr does beside what people do today.
     Bench(bench::Arguments),
+    /// Removes one guard after the other, and sees the test fail that is named for it.
+    Mutate(mutate::Arguments),
     /// Builds sets of test programs, and prints where they are.
     Programs(programs::Arguments),
     /// Writes `config/` and `docs/reasons.md` from Rust.
@@ -69,6 +72,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Load(arguments) => load::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Mutate(arguments) => mutate::run(&arguments),
         Command::Programs(arguments) => programs::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
     }
