@@ -319,7 +319,7 @@ mod tests {
     #[rstest]
     #[case::nothing("", Reason::NoResult)]
     #[case::no_json("panicked at", Reason::Unknown)]
-    #[case::too_long(&format!("{:5000}", "{}"), Reason::Unknown)]
+    #[case::too_long(&format!("{:5000}", render("init", &Ok(initialization()))), Reason::Unknown)]
     #[case::newer_version(r#"{"v":2,"verb":"init","ok":true}"#, Reason::Unknown)]
     #[case::other_verb(r#"{"v":1,"verb":"forget","ok":true,"forgotten":1}"#, Reason::Unknown)]
     #[case::forged_reason(

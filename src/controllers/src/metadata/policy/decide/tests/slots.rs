@@ -55,8 +55,11 @@ const HOURLY: &str = "0 * * * *";
     "False/MissedRun",
     "11:30"
 )]
+#[case::wait_for_one_that_goes_on_for_hours(
+    scheduled(HOURLY, None, Some("2030-01-01T09:00:00Z")).begun_at_half_past_nine(6 * 3600), "Unknown/Pending", "13:00"
+)]
 #[case::began_but_nobody_ended_them(
-    scheduled(HOURLY, None, Some("2030-01-01T09:00:00Z")).stalled(), "False/MissedRun", "13:00"
+    scheduled(HOURLY, None, Some("2030-01-01T09:00:00Z")).begun_at_half_past_nine(3600), "False/MissedRun", "13:00"
 )]
 #[case::are_of_another_schedule_than_the_last_one(
     changed(scheduled("0 3 * * *", None, Some("2030-01-01T02:00:00Z")), "2030-01-01T02:30:00Z"),
@@ -93,14 +96,14 @@ fn runs_that(#[case] world: World, #[case] fresh: &str, #[case] next: &str) {
 }
 
 impl World {
-    /// With a Job of two hours ago that should have been ended.
-    fn stalled(self) -> Self {
+    /// With a Job that has not ended and may take so many seconds.
+    fn begun_at_half_past_nine(self, deadline: i64) -> Self {
         let mut world = self.backing_up();
         let job = world.backups.last_mut().expect("a Job");
         let began = json!("2030-01-01T09:30:00Z");
         job.metadata.creation_timestamp = Some(object(began.clone()));
         job.status = Some(object(json!({ "startTime": began })));
-        job.spec = Some(object(json!({ "activeDeadlineSeconds": 3600, "template": {} })));
+        job.spec = Some(object(json!({ "activeDeadlineSeconds": deadline, "template": {} })));
         world
     }
 }
