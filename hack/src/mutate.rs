@@ -50,8 +50,9 @@ struct Mutation {
 
 impl Mutation {
     fn is_meant(&self, filter: Option<&str>) -> bool {
-        let texts = [&*self.guard, &*self.file.to_string_lossy(), &*self.test].map(str::to_owned);
-        filter.is_none_or(|filter| texts.iter().any(|text| text.contains(filter)))
+        let file = self.file.to_string_lossy();
+        filter
+            .is_none_or(|filter| [&*self.guard, &*file, &*self.test].iter().any(|text| text.contains(filter)))
     }
 
     /// A file's text without the guard.

@@ -22,7 +22,7 @@ async fn a_suspended_policy_starts_nothing_and_a_resumed_one_by_itself() {
         assert!(kubedr.backup_jobs("etcd").await?.is_empty(), "suspended");
         let policy = kubedr.api::<MetadataBackupPolicy>().get("etcd").await?;
         assert_eq!(policy.status.and_then(|status| status.next_schedule_time), None);
-        change(kubedr, json!({ "suspend": false })).await?;
+        kubedr.change_policy("etcd", json!({ "suspend": false })).await?;
         let policy = kubedr.policy_when("etcd", "to have backed up", has_backed_up).await?;
         let next = policy.status.and_then(|status| status.next_schedule_time).context("no next slot")?.0;
         assert!(next.as_second() % 60 == 0, "a whole minute: {next}");
@@ -87,7 +87,7 @@ async fn a_folder_that_is_not_there_is_named_and_its_run_replaced_once_another_i
         assert_eq!(status.backup_status.as_deref(), Some("Failed"));
         let said = status.backup_error_message.unwrap_or_default();
         assert!(said.starts_with("HostPathMissing"), "{said}");
-        change(kubedr, json!({ "certsDir": "/etc/kubernetes/pki" })).await?;
+        kubedr.change_policy("etcd", json!({ "certsDir": "/etc/kubernetes/pki" })).await?;
         kubedr.policy_when("etcd", "to have backed up", has_backed_up).await?;
         assert_eq!(kubedr.records("etcd").await?.len(), 1);
         let jobs: Vec<_> = kubedr.backup_jobs("etcd").await?.iter().map(ResourceExt::name_any).collect();
@@ -110,17 +110,12 @@ async fn every_changed_field_shows_in_the_next_run() {
     .await;
 }
 
-async fn change(kubedr: &Installation, spec: serde_json::Value) -> Result<()> {
-    kubedr.patch::<MetadataBackupPolicy>("etcd", json!({ "spec": spec })).await?;
-    kubedr.policy_is("etcd", ("True", "Ready")).await.map(drop)
-}
-
 async fn destination(kubedr: &Installation) -> Result<()> {
     let mut other = kubedr.location("other");
     other["spec"]["prefix"] = json!("other");
     kubedr.apply(other).await?;
     kubedr.location_is("other", ("True", "Ready")).await?;
-    change(kubedr, json!({ "destination": "other" })).await?;
+    kubedr.change_policy("etcd", json!({ "destination": "other" })).await?;
     let record = kubedr.successful_backup("etcd").await?;
     assert_eq!(record.spec.backuploc.as_deref(), Some("other"));
     assert_eq!(kubedr.bucket.at("other").snapshots().await?.len(), 2);
@@ -129,7 +124,7 @@ async fn destination(kubedr: &Installation) -> Result<()> {
 }
 
 async fn certificates(kubedr: &Installation) -> Result<()> {
-    change(kubedr, json!({ "certsDir": "/etc/kubernetes/pki" })).await?;
+    kubedr.change_policy("etcd", json!({ "certsDir": "/etc/kubernetes/pki" })).await?;
     let [_, second] = pair(&kubedr.successful_backup("etcd").await?)?;
     let listing = kubedr.bucket.at("other").restic().args(["ls", &second]).succeed().await?;
     assert!(listing.lines().any(|line| line == "/data/certificates/ca.key"), "{listing}");
@@ -137,7 +132,7 @@ async fn certificates(kubedr: &Installation) -> Result<()> {
 }
 
 async fn endpoint(kubedr: &Installation) -> Result<()> {
-    change(kubedr, json!({ "etcdEndpoint": kubedr.cluster.etcd_endpoint })).await?;
+    kubedr.change_policy("etcd", json!({ "etcdEndpoint": kubedr.cluster.etcd_endpoint })).await?;
     let run = kubedr.backup("etcd").await?;
     assert_eq!(run.policy.status.unwrap_or_default().backup_status.as_deref(), Some("Completed"));
     let pod = run.job.spec.context("no spec")?.template.spec.context("no pod")?;
@@ -149,7 +144,9 @@ async fn options(kubedr: &Installation) -> Result<()> {
     let nodes = Api::<Node>::all(kubedr.client.clone());
     let label = json!({ "metadata": { "labels": { "example.org/etcd": "" } } });
     nodes.patch(&kubedr.cluster.node, &PatchParams::default(), &Patch::Merge(label)).await?;
-    change(kubedr, json!({ "options": { "master-node-label-name": "example.org/etcd" } })).await?;
+    kubedr
+        .change_policy("etcd", json!({ "options": { "master-node-label-name": "example.org/etcd" } }))
+        .await?;
     let run = kubedr.backup("etcd").await?;
     assert_eq!(run.policy.status.unwrap_or_default().backup_status.as_deref(), Some("Completed"));
     let affinity = run.job.spec.context("no spec")?.template.spec.context("no pod")?.affinity;

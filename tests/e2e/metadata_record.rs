@@ -82,9 +82,7 @@ fn objects(record: &MetadataBackupRecord) -> (Option<i64>, Option<bool>) {
 
 /// Accepts that a backup has shrunk, and waits until the next backup's pod would know it.
 async fn accept(kubedr: &Installation, record: &MetadataBackupRecord) -> Result<()> {
-    let key = "kubedr.catalogicsoftware.com/accept-shrink";
-    let accepting = json!({ "metadata": { "annotations": { key: record.name_any() } } });
-    kubedr.patch::<MetadataBackupPolicy>("etcd", accepting).await?;
+    kubedr.annotate::<MetadataBackupPolicy>("etcd", "accept-shrink", &record.name_any()).await?;
     let [first, _] = pair(record)?;
     until("the CronJob to name the accepted snapshot", async || {
         let cronjob = kubedr.api::<CronJob>().get("etcd-backup-cronjob").await?;
@@ -101,10 +99,8 @@ async fn a_backup_without_the_key_of_encrypted_objects_says_so_until_it_has_it()
         let lacking = kubedr.policy_says("etcd", "Complete", ("False", "EncryptionKeyMissing")).await?;
         let conditions = lacking.status.unwrap_or_default().conditions;
         assert!(message(&conditions, "Complete").contains(r#""test-key" of "aescbc""#), "{conditions:#?}");
-        let extra =
-            json!({ "spec": { "extraHostPaths": [{ "path": "/etc/kubernetes/pki/encryption.yaml" }] } });
-        kubedr.patch::<MetadataBackupPolicy>("etcd", extra).await?;
-        kubedr.policy_is("etcd", ("True", "Ready")).await?;
+        let extra = json!({ "extraHostPaths": [{ "path": "/etc/kubernetes/pki/encryption.yaml" }] });
+        kubedr.change_policy("etcd", extra).await?;
         kubedr.successful_backup("etcd").await?;
         kubedr.policy_says("etcd", "Complete", ("True", "Complete")).await.map(drop)
     })
@@ -116,8 +112,7 @@ async fn a_held_record_outlives_retention() {
     with_kubedr("hold", async |kubedr| {
         kubedr.ready_policy(&json!({ "retainNumBackups": 1 })).await?;
         let held = kubedr.successful_backup("etcd").await?;
-        let annotation = json!({ "metadata": { "annotations": { "kubedr.catalogicsoftware.com/hold": "before the upgrade" } } });
-        kubedr.patch::<MetadataBackupRecord>(&held.name_any(), annotation).await?;
+        kubedr.annotate::<MetadataBackupRecord>(&held.name_any(), "hold", "before the upgrade").await?;
         let expired = kubedr.successful_backup("etcd").await?;
         let newest = kubedr.successful_backup("etcd").await?;
         until("the middle one to go", async || {

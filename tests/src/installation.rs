@@ -243,6 +243,18 @@ impl Installation {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
+    /// Sets one of kubedr's own annotations.
+    pub async fn annotate<K>(&self, name: &str, key: &str, value: &str) -> Result<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + DeserializeOwned,
+    {
+        let key = format!("kubedr.catalogicsoftware.com/{key}");
+        self.patch(name, json!({ "metadata": { "annotations": { key: value } } })).await
+    }
+
     /// Changes an object by a merge patch.
     pub async fn patch<K>(&self, name: &str, patch: Value) -> Result<K>
     where

@@ -138,6 +138,12 @@ impl Installation {
         .await
     }
 
+    /// Changes fields of a policy's spec, and waits until they are in force.
+    pub async fn change_policy(&self, name: &str, spec: Value) -> Result<()> {
+        self.patch::<MetadataBackupPolicy>(name, json!({ "spec": spec })).await?;
+        self.policy_is(name, ("True", "Ready")).await.map(drop)
+    }
+
     /// Makes the location `s3` and a policy `etcd` on it, and waits until both are in force.
     pub async fn ready_policy(&self, spec: &Value) -> Result<MetadataBackupPolicy> {
         self.apply(self.location("s3")).await?;
@@ -156,9 +162,7 @@ impl Installation {
     pub async fn start_backup(&self, policy: &str) -> Result<Job> {
         let before: Vec<_> = self.backup_jobs(policy).await?.iter().map(ResourceExt::name_any).collect();
         let tag = format!("run-{}", ASKED.fetch_add(1, Ordering::Relaxed));
-        let annotations =
-            json!({ "metadata": { "annotations": { "kubedr.catalogicsoftware.com/run-now": tag } } });
-        self.patch::<MetadataBackupPolicy>(policy, annotations).await?;
+        self.annotate::<MetadataBackupPolicy>(policy, "run-now", &tag).await?;
         until(&format!("a new Job of policy {policy}"), async || {
             let jobs = self.backup_jobs(policy).await?;
             Ok(jobs.into_iter().find(|job| !before.contains(&job.name_any())).ok_or(&before))
@@ -189,19 +193,29 @@ impl Installation {
         self.finished(policy, &job).await
     }
 
-    /// Starts one backup whose first pod must fail with this, within a minute, and ends it: its Job would try for
-    /// longer.
-    pub async fn failing_backup(&self, policy: &str, reason: &str) -> Result<MetadataBackupPolicy> {
+    /// Starts one backup whose first pod must fail with this, within a minute.
+    pub async fn start_failing_backup(
+        &self,
+        policy: &str,
+        reason: &str,
+    ) -> Result<(Job, MetadataBackupPolicy)> {
         let job = self.start_backup(policy).await?;
         let told = within_a_minute(self.policy_says(policy, "Fresh", ("False", reason))).await;
         let told = told.with_context(|| format!("{policy} is not told {reason}"))?;
+        let conditions = told.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+        assert_eq!(condition(conditions, "Ready").0, "True", "a failed run does not make the policy unready");
+        Ok((job, told))
+    }
+
+    /// Starts one such backup and ends it: its Job would try for longer.
+    pub async fn failing_backup(&self, policy: &str, reason: &str) -> Result<()> {
+        let (job, _) = self.start_failing_backup(policy, reason).await?;
         let (jobs, name) = (self.api::<Job>(), job.name_any());
         jobs.delete(&name, &DeleteParams::foreground()).await.context("failed to delete the Job")?;
         until(&format!("Job {name} to go away"), async || {
             Ok(if jobs.get_opt(&name).await?.is_none() { Ok(()) } else { Err("it is still there") })
         })
-        .await?;
-        Ok(told)
+        .await
     }
 
     /// Runs one backup that must succeed, and returns its record.

@@ -15,7 +15,6 @@ use model::{
     result::Failure,
 };
 use repository::{FilesBackup, Summary};
-use snapshot::Tally;
 
 use super::{
     Session, Stored,
@@ -148,7 +147,7 @@ async fn judged(
     first: &Stored<StreamFacts>,
     files: &[Entry],
 ) -> Result<Completeness, Failure> {
-    let tally = tally(&first.captured);
+    let tally = first.captured.tally();
     let keys = if tally.is_ok_and(|tally| !tally.encryption.is_empty()) {
         let files = files.to_vec();
         blocking(&session.run, move || Ok(encryption_keys(&files))).await?
@@ -166,12 +165,6 @@ async fn judged(
         tracing::warn!(reason = %lack.reason, "{}", lack.message);
     }
     Ok(completeness)
-}
-
-/// What was counted of the objects; or why it was not.
-fn tally(facts: &StreamFacts) -> Result<&Tally, &str> {
-    let contents = facts.contents.as_ref().map_err(String::as_str)?;
-    contents.tally.as_ref().ok_or("the file has more changes, or kinds of objects, than can be told apart")
 }
 
 async fn stored(

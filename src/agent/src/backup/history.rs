@@ -51,6 +51,16 @@ struct Found {
     second: Second,
 }
 
+/// Whether a backup is of a kind, and what the newest of it is called.
+type Kind = (&'static str, fn(&Found) -> bool);
+
+/// The kinds of which the newest must not be lost.
+const KINDS: [Kind; 3] = [
+    ("newest", |_| true),
+    ("newest complete", Found::is_complete),
+    ("newest that did not shrink", Found::is_measure),
+];
+
 impl Found {
     fn pair(&self) -> Pair {
         Pair { etcd: self.second.of.clone(), files: self.id.clone() }
@@ -113,36 +123,23 @@ impl History {
         self.seconds.iter().any(|found| self.is_whole(found) && found.pair() == *pair)
     }
 
-    /// The newest of the backups that are meant.
-    pub fn newest_of(&self, is_meant: impl Fn(&Pair) -> bool) -> Option<Pair> {
-        latest(&self.newest(|found| is_meant(&found.pair())))
-    }
-
-    /// The newest of those that lack nothing.
-    pub fn newest_complete_of(&self, is_meant: impl Fn(&Pair) -> bool) -> Option<Pair> {
-        latest(&self.newest(|found| found.is_complete() && is_meant(&found.pair())))
-    }
-
-    /// The newest of those by which a later one can be measured.
-    pub fn newest_measure_of(&self, is_meant: impl Fn(&Pair) -> bool) -> Option<Pair> {
-        latest(&self.newest(|found| found.is_measure() && is_meant(&found.pair())))
+    /// Of the backups that are meant the newest of each kind that must not be lost: of all, of those that lack nothing,
+    /// and of those that did not shrink.
+    pub fn newest_of_each(&self, is_meant: impl Fn(&Pair) -> bool) -> [Option<Pair>; KINDS.len()] {
+        KINDS.map(|(_, is_of)| latest(&self.newest(|found| is_of(found) && is_meant(&found.pair()))))
     }
 
     /// The backups that must stay whatever a list says: the newest one, the newest one of
     /// each lineage that was still written to after `since`, and the same of those that
     /// lack nothing and of those that did not shrink.
     pub fn indispensable(&self, since: Timestamp) -> Vec<Indispensable> {
-        let all = self.newest(|_| true);
-        let complete = self.newest(Found::is_complete);
-        let unshrunk = self.newest(Found::is_measure);
-        let of = |heads: Vec<&Found>, why| -> Vec<Indispensable> {
+        let of = |(why, is_of): Kind| -> Vec<Indispensable> {
+            let heads = self.newest(is_of);
             let newest = heads.iter().map(|head| head.time).max();
             let spared = heads.iter().filter(|head| head.time >= since || Some(head.time) == newest);
             spared.map(|head| Indispensable { pair: head.pair(), why }).collect()
         };
-        let spared =
-            [of(all, "newest"), of(complete, "newest complete"), of(unshrunk, "newest that did not shrink")];
-        spared.into_iter().flatten().collect()
+        KINDS.into_iter().flat_map(of).collect()
     }
 
     fn newest(&self, counts: impl Fn(&Found) -> bool) -> Vec<&Found> {

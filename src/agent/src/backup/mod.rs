@@ -125,8 +125,7 @@ impl Session {
     }
 
     fn evidence(&self, facts: &StreamFacts, completeness: &Completeness, files: Vec<Entry>) -> Evidence {
-        let contents = facts.contents.as_ref().ok();
-        let tally = contents.and_then(|contents| contents.tally.clone());
+        let tally = facts.tally().ok();
         Evidence {
             version: Evidence::VERSION,
             cluster_uid: self.config.cluster_uid.clone(),
@@ -134,9 +133,9 @@ impl Session {
             node: self.config.node.clone(),
             policy: self.config.policy.clone(),
             etcd: self.etcd_facts(facts),
-            database: contents.map(Database::of),
-            objects: tally.as_ref().map(|tally| tally.objects.clone()),
-            encryption: tally.map(|tally| tally.encryption),
+            database: facts.contents.as_ref().ok().map(Database::of),
+            objects: tally.map(|tally| tally.objects.clone()),
+            encryption: tally.map(|tally| tally.encryption.clone()),
             files,
             tools: Tools {
                 kubedr: env!("CARGO_PKG_VERSION").to_owned(),
@@ -148,12 +147,11 @@ impl Session {
 
     fn etcd_facts(&self, facts: &StreamFacts) -> EtcdFacts {
         let member = &self.source.choice.member;
-        let tally = facts.contents.as_ref().ok().and_then(|contents| contents.tally.as_ref());
         EtcdFacts {
             version: member.version.clone(),
             position: self.position(facts),
             member_id: format!("{:x}", member.id),
-            keys: tally.map(|tally| tally.keys),
+            keys: facts.tally().ok().map(|tally| tally.keys),
             db_size_bytes: facts.bytes,
             sha256: facts.sha256.clone(),
         }

@@ -113,13 +113,12 @@ fn spared(going: &[SnapshotId], indispensable: &[Indispensable]) -> Result<(), F
 fn survivors(list: &ForgetList, history: &History, going: &[SnapshotId]) -> Vec<Pair> {
     let stays = |pair: &Pair| list.stay.contains(pair);
     let remains = |pair: &Pair| !going.contains(&pair.etcd) && !going.contains(&pair.files);
-    let newest = history.newest_of(stays).expect("one is named and all were found");
-    let complete = history.newest_complete_of(stays).or_else(|| history.newest_complete_of(remains));
-    let unshrunk = history.newest_measure_of(stays).or_else(|| history.newest_measure_of(remains));
-    let mut survivors = vec![newest];
-    for other in complete.into_iter().chain(unshrunk) {
-        if !survivors.contains(&other) {
-            survivors.push(other);
+    let (listed, remaining) = (history.newest_of_each(stays), history.newest_of_each(remains));
+    assert!(listed[0].is_some(), "one is named and all were found");
+    let mut survivors = Vec::new();
+    for survivor in listed.into_iter().zip(remaining).filter_map(|(listed, remaining)| listed.or(remaining)) {
+        if !survivors.contains(&survivor) {
+            survivors.push(survivor);
         }
     }
     survivors

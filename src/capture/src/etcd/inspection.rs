@@ -1,7 +1,7 @@
 //! What a snapshot is, found out while it passes: whether it is what etcd hashed, and whether it is a database of etcd's.
 use model::{Reason, result::Failure};
 use serde::{Deserialize, Serialize};
-use snapshot::{Contents, Unread, Walk};
+use snapshot::{Contents, Tally, Unread, Walk};
 
 use super::verifier::Verifier;
 
@@ -15,6 +15,17 @@ pub struct StreamFacts {
     pub sha256: String,
     /// What the database holds; or why that is not known of a file that may be whole.
     pub contents: Result<Contents, String>,
+}
+
+impl StreamFacts {
+    /// What was counted of keys and objects; or why it was not.
+    pub fn tally(&self) -> Result<&Tally, &str> {
+        let contents = self.contents.as_ref().map_err(String::as_str)?;
+        contents
+            .tally
+            .as_ref()
+            .ok_or("the file has more changes, or kinds of objects, than can be told apart")
+    }
 }
 
 /// Hashes and reads a snapshot as it passes.

@@ -3,15 +3,13 @@
 //! Only their names are read: what a file is, no path tells, since each distribution has its own.
 use std::{
     collections::BTreeSet,
-    fs::OpenOptions,
     io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
 use serde::Deserialize;
 
-use super::Entry;
+use super::{Entry, open};
 
 /// Largest file that is taken for a configuration, bytes: the API server's own have some hundreds.
 const LARGEST: u64 = 1 << 20;
@@ -32,9 +30,8 @@ pub fn encryption_keys(entries: &[Entry]) -> BTreeSet<KeyName> {
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
     let mut text = Vec::new();
-    file.take(LARGEST).read_to_end(&mut text)?;
+    open(path)?.take(LARGEST).read_to_end(&mut text)?;
     Ok(text)
 }
 

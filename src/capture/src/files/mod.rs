@@ -5,12 +5,25 @@
 mod encryption;
 mod walk;
 
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
 pub use encryption::{KeyName, encryption_keys};
 use serde::{Deserialize, Serialize};
 pub use walk::walk;
 
 /// Most entries that one backup takes: a folder of certificates has dozens.
 pub const MOST: usize = 100_000;
+
+/// Opens what was a regular file when it was looked at: a link or a pipe that has taken its place is neither
+/// followed nor waited for.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
+}
 
 /// One thing that is not a folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

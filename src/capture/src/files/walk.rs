@@ -1,15 +1,15 @@
 //! Reads a tree of files without following anything out of it.
 use std::{
-    fs::{self, File, Metadata, OpenOptions},
+    fs::{self, File, Metadata},
     io::{self, Read},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
 use aws_lc_rs::digest::{Context, SHA256};
 use model::{Reason, result::Failure};
 
-use super::Entry;
+use super::{Entry, open};
 
 /// Finds and hashes everything below `roots`, sorted by path.
 ///
@@ -64,9 +64,7 @@ fn entry(path: &Path, metadata: &Metadata) -> io::Result<Entry> {
     if !metadata.is_file() {
         return Ok(described(path, metadata));
     }
-    // It may have been replaced by a link or a pipe since: neither must be followed or waited for.
-    let mut file =
-        OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+    let mut file = open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Ok(described(path, &metadata));

@@ -285,10 +285,11 @@ pub fn events(world: &World, history: &History, (ready, retained): (&Verdict, &V
     let stuck = is_stuck.then(|| warning("BackupFailed", Work::Backup, &fresh));
     // One of a series of tries is enough, and its end is told too.
     let was_bad = find(world.conditions(), FRESH).is_some_and(|told| told.status == "False");
-    let is_retried = history.retried().is_some() && history.stuck().is_none() && !was_bad;
-    let again = format!("{} It is tried again.", fresh.message);
-    let retried = Verdict { message: again, ..fresh.clone() };
-    let retried = is_retried.then(|| warning("BackupFailed", Work::Backup, &retried));
+    let retried = history.retried().filter(|_| !was_bad).map(|failure| {
+        let said = said(failure);
+        let message = format!("{} It is tried again.", said.message);
+        warning("BackupFailed", Work::Backup, &Verdict { message, ..said })
+    });
     let is_failing = retained.holds == Some(false) && retained.is_news(world.conditions(), RETAINED);
     let retention = is_failing.then(|| warning("RetentionFailed", Work::Forget, retained));
     let is_refused = ready.holds == Some(false) && ready.is_news(world.conditions(), READY);
