@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cluster::{Kubernetes, Server};
+use crate::programs::{KINE, ProgramSet};
 use crate::toolchain::Toolchain;
 use crate::{cluster, command, demo, image};
 
@@ -48,6 +49,9 @@ const SERVERS: [Server; 4] = [Server::Versitygw, Server::VersitygwTls, Server::M
 /// The oldest and the newest Kubernetes beside that of the cluster.
 const OTHER_VERSIONS: [(&str, Kubernetes); 2] =
     [("API of 1.33", Kubernetes::V1_33), ("API of 1.36", Kubernetes::V1_36)];
+
+/// Programs of single tests, which find them by `cargo xtask programs`.
+const TEST_PROGRAMS: [&ProgramSet; 1] = [&KINE];
 
 /// How many tests run at once: they wait more than they compute.
 const THREADS: &str = "6";
@@ -118,6 +122,8 @@ impl Steps {
         // Before the cluster starts: one that only waits for a compiler is in the way.
         self.cargo("compile node tests", &["test", "--package", "kubedr-tests", "--no-run"])?;
         let images = self.step("images", |_| image::build(false))?;
+        // What only single tests start, built before one waits for it.
+        self.step("programs", |_| TEST_PROGRAMS.iter().try_for_each(|set| set.ensure().map(drop)))?;
         // Whatever an interrupted run has left is not what these tests start from.
         self.step("old cluster down", |_| cluster::down(CLUSTER))?;
         let result = self.on_cluster(&images, arguments);
@@ -133,7 +139,7 @@ impl Steps {
     }
 
     fn on_cluster(&mut self, images: &[PathBuf], arguments: &Arguments) -> Result<()> {
-        let s3 = if arguments.filter.is_some() { &SERVERS[..1] } else { &SERVERS };
+        let s3 = if arguments.filter.is_some() { &SERVERS[..2] } else { &SERVERS };
         let s3 = [s3, &[Server::VersitygwBehind]].concat();
         let options = cluster::Options { s3, encrypt: true, ..cluster::Options::default() };
         let cluster = self.step("cluster up", |_| cluster::up(CLUSTER, &options))?;

@@ -1,18 +1,24 @@
 //! Which etcd a backup is taken from, and what is said of those that it cannot be taken from.
+use std::process::Stdio;
+
 use anyhow::{Context, Result};
 use api::MetadataBackupPolicy;
 use futures::future::try_join_all;
-use kubedr_tests::{EtcdMember, Installation, message, with_kubedr, within_a_minute};
+use kubedr_tests::{EtcdMember, Installation, message, programs, until, with_kubedr, within_a_minute};
 use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
 
 /// What each policy is told of its etcd.
-const SAID: [(&str, &str); 8] = [
+const SAID: [(&str, &str); 10] = [
     ("dead", "EtcdUnreachable"),
     ("silent", "EtcdUnreachable"),
     ("learner", "EtcdUnreachable"),
     ("other-program", "NotEtcd"),
     ("other-authority", "EtcdCertificateInvalid"),
+    ("expired", "EtcdCertificateInvalid"),
     ("no-secret", "SecretMissing"),
+    ("kine", "NotEtcd"),
     ("corrupt", "CorruptAlarm"),
     ("doubles", "HashMismatch"),
 ];
@@ -55,6 +61,7 @@ struct Troubles {
     learner: EtcdMember,
     corrupt: EtcdMember,
     doubles: [EtcdMember; 2],
+    kine: Kine,
 }
 
 impl Troubles {
@@ -78,7 +85,9 @@ impl Troubles {
         let mut secret = kubedr.cluster.etcd_credentials()?.to_vec();
         secret.retain(|(name, _)| *name != "ca.crt");
         kubedr.make_secret("other-authority", &[&secret[..], &ca].concat()).await?;
-        Ok(Self { dead, silent, voter, learner, corrupt, doubles: [one, other] })
+        kubedr.make_secret("expired", &kubedr.cluster.new_etcd_credentials(-1).await?).await?;
+        let kine = Kine::start(ip).await?;
+        Ok(Self { dead, silent, voter, learner, corrupt, doubles: [one, other], kine })
     }
 
     fn spec(&self, kubedr: &Installation, name: &str) -> Value {
@@ -86,6 +95,7 @@ impl Troubles {
             "dead" => json!({ "etcdEndpoint": self.dead.endpoint() }),
             "silent" => json!({ "etcdEndpoint": self.silent.endpoint() }),
             "learner" => json!({ "etcdEndpoint": self.learner.endpoint() }),
+            "kine" => json!({ "etcdEndpoint": self.kine.endpoint }),
             "corrupt" => json!({ "etcdEndpoint": self.corrupt.endpoint() }),
             "doubles" => json!({ "etcdEndpoints": self.doubles.each_ref().map(EtcdMember::endpoint) }),
             "other-program" => json!({ "etcdEndpoint": format!("http://{}", kubedr.bucket.address()) }),
@@ -102,14 +112,42 @@ impl Troubles {
         let credentials = kubedr.cluster.etcd_credentials()?;
         kubedr.make_secret("other-authority", &credentials).await?;
         kubedr.make_secret("no-secret", &credentials).await?;
+        // The old one is not taken back: a rotation makes a new one.
+        kubedr.make_secret("expired", &kubedr.cluster.new_etcd_credentials(1).await?).await?;
         for (name, spec) in [
             ("other-program", json!({ "etcdEndpoint": self.voter.endpoint() })),
+            ("kine", json!({ "etcdEndpoint": self.voter.endpoint() })),
             // A learner lasts until it has caught up and is promoted; its cluster has a voter.
             ("learner", json!({ "etcdEndpoints": [self.learner.endpoint(), self.voter.endpoint()] })),
         ] {
             kubedr.change_policy(name, spec).await?;
         }
         Ok(())
+    }
+}
+
+/// What k3s has in etcd's place where it keeps its objects in sqlite; it ends with this value.
+struct Kine {
+    endpoint: String,
+    _process: Child,
+    _folder: TempDir,
+}
+
+impl Kine {
+    async fn start(ip: &str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        // Closed at once: the kernel hands out other ports first.
+        let address = std::net::TcpListener::bind((ip, 0))?.local_addr()?;
+        let mut kine = Command::new(programs("kine").await?.join("kine"));
+        let database = format!("sqlite://{}/state.db?_journal=WAL&cache=shared", folder.path().display());
+        kine.args(["--endpoint", &database, "--listen-address", &address.to_string()]);
+        kine.args(["--metrics-bind-address", "0"]).current_dir(&folder).kill_on_drop(true);
+        let process = kine.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        until("kine to answer", async || {
+            Ok(tokio::net::TcpStream::connect(address).await.map_err(|error| error.to_string()))
+        })
+        .await?;
+        Ok(Self { endpoint: format!("http://{address}"), _process: process, _folder: folder })
     }
 }
 

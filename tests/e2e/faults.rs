@@ -4,7 +4,6 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use kubedr_tests::{
     Damage, EtcdRelay, Installation, Snapshot, TcpRelay, Weather, condition, pair, with_kubedr,
-    within_a_minute,
 };
 use serde_json::json;
 
@@ -106,6 +105,7 @@ async fn a_backup_whose_connections_are_cut_is_no_backup_and_the_next_one_is() {
         relay.set(Weather::Cut(20_000));
         let status = kubedr.backup("etcd").await?.policy.status.unwrap_or_default();
         assert_eq!(status.backup_status.as_deref(), Some("Failed"), "{status:#?}");
+        assert_eq!(condition(&status.conditions, "Fresh"), ("False", "DeadlineExceeded"));
         assert!(kubedr.records("etcd").await?.is_empty() && kubedr.bucket.snapshots().await?.is_empty());
         relay.set(Weather::Fair);
         kubedr.successful_backup("etcd").await.map(drop)
@@ -121,10 +121,7 @@ async fn a_full_bucket_is_named_at_once_and_the_next_backup_has_room() {
     with_kubedr("full", async |kubedr| {
         kubedr.ready_policy(&json!({})).await?;
         kubedr.bucket.limit(SMALL).await?;
-        let status =
-            within_a_minute(Box::pin(kubedr.backup("etcd"))).await?.policy.status.unwrap_or_default();
-        assert_eq!(status.backup_status.as_deref(), Some("Failed"), "{status:#?}");
-        assert_eq!(condition(&status.conditions, "Fresh"), ("False", "QuotaExceeded"));
+        kubedr.failing_backup("etcd", "QuotaExceeded").await?;
         assert!(kubedr.records("etcd").await?.is_empty());
         kubedr.bucket.make_room().await?;
         kubedr.successful_backup("etcd").await?;

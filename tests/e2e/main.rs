@@ -4,6 +4,8 @@ mod faults;
 mod metadata_location;
 mod metadata_policy;
 mod metadata_record;
+mod power_cut;
+mod reasons;
 mod restore;
 mod secrets;
 mod seed;

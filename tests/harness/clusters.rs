@@ -6,42 +6,31 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use kubedr_tests::{Program, until};
-use serde_json::{Value, json};
+use kubedr_tests::{OwnCluster, Program, until, xtask};
+use serde_json::json;
 
 /// How long a pod must stay alive beside another cluster's: longer than any kubelet's housekeeping.
 const ALIVE: Duration = Duration::from_mins(1);
 
-/// A cluster of this test's own.
-struct Own {
-    name: &'static str,
-}
+/// A cluster of this test's own, and what these tests do with one.
+struct Own(OwnCluster);
 
-fn xtask() -> Result<Program> {
-    let path = std::env::var("KUBEDR_XTASK").context("KUBEDR_XTASK is not set: run `cargo xtask test`")?;
-    Ok(Program::new(path))
+impl std::ops::Deref for Own {
+    type Target = OwnCluster;
+
+    fn deref(&self) -> &OwnCluster {
+        &self.0
+    }
 }
 
 impl Own {
     async fn up(name: &'static str, options: &[&str]) -> Result<Self> {
-        xtask()?.args(["cluster", "up", "--name", name]).args(options).succeed().await?;
-        Ok(Self { name })
-    }
-
-    async fn down(&self) -> Result<()> {
-        xtask()?.args(["cluster", "down", "--name", self.name]).succeed().await.map(drop)
-    }
-
-    async fn facts(&self) -> Result<Value> {
-        let facts = ["cluster", "env", "--output", "json", "--name", self.name];
-        let text = xtask()?.args(facts).succeed().await?;
-        serde_json::from_str(&text).context("the facts are no JSON")
+        OwnCluster::up(name, options).await.map(Self)
     }
 
     async fn kubectl(&self) -> Result<Program> {
         let facts = self.facts().await?;
-        let kubeconfig = facts["KUBECONFIG"].as_str().context("no kubeconfig")?;
-        Ok(Program::new("kubectl").env("KUBECONFIG", kubeconfig))
+        Ok(Program::new("kubectl").env("KUBECONFIG", facts.get("KUBECONFIG")?))
     }
 
     /// Starts a pod that does nothing on any node, and returns the one container that it runs in.
@@ -67,7 +56,7 @@ impl Own {
     /// Whether something on the node can connect to an address, and what is said of it.
     async fn connect(&self, address: &str, port: u16) -> Result<(bool, String)> {
         let line = format!("exec 3<>/dev/tcp/{address}/{port}");
-        let exec = ["cluster", "exec", "--name", self.name, "--", "timeout", "10", "bash", "-c", &line];
+        let exec = ["cluster", "exec", "--name", self.name(), "--", "timeout", "10", "bash", "-c", &line];
         let output = xtask()?.args(exec).output().await?;
         Ok((output.code == Some(0), output.stderr))
     }
@@ -110,7 +99,7 @@ async fn stay_alive(clusters: [&Own; 2]) -> Result<()> {
 #[tokio::test]
 async fn a_second_node_joins_a_cluster_and_goes_with_it() -> Result<()> {
     let one = Own::up("nodes-1", &[]).await?;
-    let two = Own::up("nodes-2", &["--join", one.name, "--label", "example.org/second="]).await;
+    let two = Own::up("nodes-2", &["--join", one.name(), "--label", "example.org/second="]).await;
     let result = match &two {
         Ok(two) => joined(&one, two).await,
         Err(_) => Ok(()),
@@ -160,8 +149,8 @@ async fn objects_that_were_put_straight_into_etcd_are_the_api_servers_own() -> R
 
 /// How many objects were stored, and how many pods the API server lists.
 async fn loaded(cluster: &Own) -> Result<(u64, usize)> {
-    let load = ["load", "--name", cluster.name, "--objects", "1000"];
-    let figures: Value = serde_json::from_str(&xtask()?.args(load).succeed().await?)?;
+    let load = ["load", "--name", cluster.name(), "--objects", "1000"];
+    let figures: serde_json::Value = serde_json::from_str(&xtask()?.args(load).succeed().await?)?;
     assert_eq!(figures["verified"], figures["kinds"], "one of each kind was read back");
     let pods = ["get", "pods", "--all-namespaces", "--output", "name"];
     let pods = cluster.kubectl().await?.args(pods).succeed().await?;
@@ -170,13 +159,12 @@ async fn loaded(cluster: &Own) -> Result<(u64, usize)> {
 
 async fn members(cluster: &Own) -> Result<usize> {
     let facts = cluster.facts().await?;
-    let fact = |name: &str| facts[name].as_str().with_context(|| format!("no {name}"));
-    let certificates = PathBuf::from(fact("KUBEDR_CERTIFICATES")?);
+    let certificates = PathBuf::from(facts.get("KUBEDR_CERTIFICATES")?);
     let etcdctl = Program::new("etcdctl")
         .env("ETCDCTL_CACERT", certificates.join("etcd/ca.crt"))
         .env("ETCDCTL_CERT", certificates.join("etcd/server.crt"))
         .env("ETCDCTL_KEY", certificates.join("etcd/server.key"));
-    let health = ["endpoint", "health", "--endpoints", fact("KUBEDR_ETCD_ENDPOINTS")?];
+    let health = ["endpoint", "health", "--endpoints", facts.get("KUBEDR_ETCD_ENDPOINTS")?];
     let healthy = etcdctl.args(health).output().await?;
     let count = |text: &str| text.lines().filter(|line| line.contains(" is healthy")).count();
     Ok(count(&healthy.stdout) + count(&healthy.stderr))
@@ -188,7 +176,7 @@ async fn members(cluster: &Own) -> Result<usize> {
 async fn whatever_moment_a_start_is_cut_off_at_nothing_stays() -> Result<()> {
     const NAME: &str = "cut-off";
     let folder = clusters_folder()?.join(NAME);
-    let last = Own { name: NAME };
+    let last = OwnCluster::named(NAME);
     last.down().await?;
     for moment in 0..10_u32 {
         let signal = if moment % 2 == 0 { "KILL" } else { "INT" };

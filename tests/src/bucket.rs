@@ -20,6 +20,8 @@ pub struct Bucket {
     pub authority: Option<PathBuf>,
     /// Folder in which the S3 server keeps its buckets.
     pub server_folder: PathBuf,
+    /// PID 1 of the node on which the server runs, if it runs on one.
+    pub node_process: Option<i32>,
     /// Name of the bucket.
     pub name: String,
     /// Folder of the repository in the bucket; empty for its root.

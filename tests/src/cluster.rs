@@ -1,11 +1,43 @@
-//! The cluster that `cargo xtask test` started, as its environment describes it.
-use std::path::PathBuf;
+//! A cluster that `cargo xtask cluster up` started, as its facts describe it.
+use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Context, Result};
-use kube::{Client, Config, config::KubeConfigOptions};
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::{Bucket, Program};
+
+/// What `cargo xtask cluster env` tells of a cluster, by the variables' names.
+#[derive(Clone, Debug)]
+pub struct Facts(BTreeMap<String, String>);
+
+impl Facts {
+    /// Those in the environment of this process: of the cluster that `cargo xtask test` started.
+    pub fn of_environment() -> Self {
+        Self(std::env::vars().filter(|(name, _)| name.starts_with("KUBE")).collect())
+    }
+
+    /// Those that `cluster env --output json` printed.
+    pub fn read(json: &str) -> Result<Self> {
+        serde_json::from_str(json).map(Self).context("the facts are no JSON")
+    }
+
+    /// One of them.
+    pub fn get(&self, name: &str) -> Result<&str> {
+        self.0.get(name).map(String::as_str).with_context(|| {
+            format!("{name} is not set: run `cargo xtask test`, or eval \"$(cargo xtask cluster env)\"")
+        })
+    }
+
+    fn file_named_by(&self, name: &str) -> Result<String> {
+        let path = self.get(name)?;
+        let text = std::fs::read_to_string(path).with_context(|| format!("failed to read {path}"))?;
+        Ok(text.trim().to_owned())
+    }
+}
 
 /// A running cluster.
 #[derive(Clone, Debug)]
@@ -23,6 +55,7 @@ pub struct Cluster {
     /// etcd's client URL, with mutual TLS.
     pub etcd_endpoint: String,
     s3: S3Server,
+    facts: Facts,
 }
 
 /// One of the cluster's S3 servers; of a control plane alone nothing but empty names.
@@ -39,20 +72,20 @@ struct S3Server {
 
 impl S3Server {
     /// The server that `KUBEDR_TEST_S3` names, else the first.
-    fn of_environment() -> Result<Self> {
-        let Ok(servers) = std::env::var("KUBEDR_S3_SERVERS") else { return Ok(Self::default()) };
-        let wanted = std::env::var("KUBEDR_TEST_S3").ok();
-        let found = known(&servers).find(|(name, ..)| wanted.as_deref().is_none_or(|wanted| wanted == *name));
+    fn chosen(facts: &Facts) -> Result<Self> {
+        let Ok(servers) = facts.get("KUBEDR_S3_SERVERS") else { return Ok(Self::default()) };
+        let wanted = facts.get("KUBEDR_TEST_S3").ok();
+        let found = known(servers).find(|(name, ..)| wanted.is_none_or(|wanted| wanted == *name));
         let (name, url, folder) =
             found.with_context(|| format!("the cluster has no S3 server {wanted:?}: {servers}"))?;
-        let authority = url.starts_with("https:").then(|| variable("KUBEDR_S3_CA")).transpose()?;
+        let authority = url.starts_with("https:").then(|| facts.get("KUBEDR_S3_CA")).transpose()?;
         Ok(Self {
             name: name.to_owned(),
             url: url.to_owned(),
             folder: folder.into(),
             authority: authority.map(PathBuf::from),
-            access_key: file_named_by("KUBEDR_S3_ACCESS_KEY_FILE")?,
-            secret_key: file_named_by("KUBEDR_S3_SECRET_KEY_FILE")?,
+            access_key: facts.file_named_by("KUBEDR_S3_ACCESS_KEY_FILE")?,
+            secret_key: facts.file_named_by("KUBEDR_S3_SECRET_KEY_FILE")?,
         })
     }
 }
@@ -66,32 +99,26 @@ fn known(servers: &str) -> impl Iterator<Item = (&str, &str, &str)> {
     })
 }
 
-/// A fact of the cluster.
-pub(crate) fn variable(name: &str) -> Result<String> {
-    std::env::var(name).with_context(|| {
-        format!("{name} is not set: run `cargo xtask test`, or eval \"$(cargo xtask cluster env)\"")
-    })
-}
-
-fn file_named_by(name: &str) -> Result<String> {
-    let path = variable(name)?;
-    let text = std::fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))?;
-    Ok(text.trim().to_owned())
-}
-
 impl Cluster {
-    /// Reads the facts that `cargo xtask cluster env` prints.
+    /// The one that `cargo xtask test` started.
     pub fn from_environment() -> Result<Self> {
+        Self::of(Facts::of_environment())
+    }
+
+    /// The one that these facts are of.
+    pub fn of(facts: Facts) -> Result<Self> {
         // Every test passes here first; a second call finds the provider installed.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let text = |name: &str| facts.get(name).map(str::to_owned);
         Ok(Self {
-            name: variable("KUBEDR_CLUSTER")?,
-            node: std::env::var("KUBEDR_NODE").unwrap_or_default(),
-            node_ip: variable("KUBEDR_NODE_IP")?,
-            machine_ip: variable("KUBEDR_MACHINE_IP")?,
-            certificates: variable("KUBEDR_CERTIFICATES")?.into(),
-            etcd_endpoint: variable("KUBEDR_ETCD_ENDPOINT")?,
-            s3: S3Server::of_environment()?,
+            name: text("KUBEDR_CLUSTER")?,
+            node: text("KUBEDR_NODE").unwrap_or_default(),
+            node_ip: text("KUBEDR_NODE_IP")?,
+            machine_ip: text("KUBEDR_MACHINE_IP")?,
+            certificates: text("KUBEDR_CERTIFICATES")?.into(),
+            etcd_endpoint: text("KUBEDR_ETCD_ENDPOINT")?,
+            s3: S3Server::chosen(&facts)?,
+            facts,
         })
     }
 
@@ -102,10 +129,34 @@ impl Cluster {
 
     /// A client with the administrator's rights.
     pub async fn client(&self) -> Result<Client> {
-        let config = Config::from_kubeconfig(&KubeConfigOptions::default())
-            .await
-            .context("failed to read KUBECONFIG")?;
-        Client::try_from(config).context("failed to make a client")
+        let file =
+            Kubeconfig::read_from(self.facts.get("KUBECONFIG")?).context("failed to read KUBECONFIG")?;
+        let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
+        Client::try_from(config.context("KUBECONFIG is of no use")?).context("failed to make a client")
+    }
+
+    /// PID 1 of the node's namespaces, as this machine numbers it.
+    pub fn node_process(&self) -> Result<i32> {
+        self.facts.get("KUBEDR_NODE_PID")?.parse().context("no process id")
+    }
+
+    /// A file of the cluster's folder; the node has `kubernetes` and `kubelet` at their usual places.
+    pub fn file(&self, path: &str) -> Result<PathBuf> {
+        Ok(PathBuf::from(self.facts.get("KUBEDR_CLUSTER_FOLDER")?).join(path))
+    }
+
+    /// The private authority that signed the certificates of the S3 servers with TLS.
+    pub fn s3_authority(&self) -> Result<PathBuf> {
+        self.facts.get("KUBEDR_S3_CA").map(PathBuf::from)
+    }
+
+    /// Keys of a user of versitygw who may neither make buckets nor use those of others.
+    pub fn s3_stranger(&self) -> Result<(String, String)> {
+        let users = std::fs::read_to_string(self.file("s3-users/users.json")?).context("no users")?;
+        let users: serde_json::Value = serde_json::from_str(&users)?;
+        let user = &users["accessAccounts"]["stranger"];
+        let text = |key: &str| user[key].as_str().map(str::to_owned).with_context(|| format!("no {key}"));
+        Ok((text("access")?, text("secret")?))
     }
 
     /// A connection to an etcd, with the certificates of the API server; an `http` endpoint needs none.
@@ -123,13 +174,17 @@ impl Cluster {
 
     /// One of the test programs or of the machine's own, found on the PATH.
     pub fn program(&self, name: &str) -> Program {
-        Program::new(name)
+        let program = Program::new(name);
+        match self.facts.get("KUBECONFIG") {
+            Ok(kubeconfig) => program.env("KUBECONFIG", kubeconfig),
+            Err(_) => program,
+        }
     }
 
     /// URL of an S3 server, by the name that `cargo xtask cluster up --s3` has for it.
     pub fn s3_url(&self, name: &str) -> Result<String> {
-        let servers = variable("KUBEDR_S3_SERVERS")?;
-        let found = known(&servers).find(|(known, ..)| *known == name);
+        let servers = self.facts.get("KUBEDR_S3_SERVERS")?;
+        let found = known(servers).find(|(known, ..)| *known == name);
         let (_, url, _) =
             found.with_context(|| format!("the cluster has no S3 server {name:?}: {servers}"))?;
         Ok(url.to_owned())
@@ -139,6 +194,7 @@ impl Cluster {
     pub fn bucket(&self, name: &str) -> Bucket {
         Bucket {
             server: self.s3.name.clone(),
+            node_process: self.node_process().ok(),
             endpoint: self.s3.url.clone(),
             authority: self.s3.authority.clone(),
             server_folder: self.s3.folder.clone(),

@@ -43,7 +43,16 @@ pub struct Installation {
 /// `name` must be unique among the tests. If the test fails, everything that it
 /// may have touched is printed first.
 pub async fn with_kubedr(name: &str, test: impl AsyncFnOnce(&Installation) -> Result<()>) {
-    with_namespace(name, async |installation| {
+    with_kubedr_on(Cluster::from_environment().expect("there is a cluster"), name, test).await;
+}
+
+/// The same, on another cluster than that of all tests.
+pub async fn with_kubedr_on(
+    cluster: Cluster,
+    name: &str,
+    test: impl AsyncFnOnce(&Installation) -> Result<()>,
+) {
+    with_namespace(cluster, name, async |installation| {
         installation.install("default").await?;
         installation.wait_until_operator_is_ready().await?;
         installation.make_secrets().await?;
@@ -54,7 +63,8 @@ pub async fn with_kubedr(name: &str, test: impl AsyncFnOnce(&Installation) -> Re
 
 /// Runs a test in a namespace of its own with kubedr's kinds, but without its operator.
 pub async fn with_kinds(name: &str, test: impl AsyncFnOnce(&Installation) -> Result<()>) {
-    with_namespace(name, async |installation| {
+    let cluster = Cluster::from_environment().expect("there is a cluster");
+    with_namespace(cluster, name, async |installation| {
         let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": installation.namespace } });
         installation.apply(namespace).await?;
         installation.install("crd").await?;
@@ -63,9 +73,9 @@ pub async fn with_kinds(name: &str, test: impl AsyncFnOnce(&Installation) -> Res
     .await;
 }
 
-async fn with_namespace(name: &str, test: impl AsyncFnOnce(&Installation) -> Result<()>) {
+async fn with_namespace(cluster: Cluster, name: &str, test: impl AsyncFnOnce(&Installation) -> Result<()>) {
     let begin = Instant::now();
-    let installation = Installation::find(name).await.expect("the cluster is there");
+    let installation = Installation::on(cluster, name).await.expect("the cluster is there");
     let result = AssertUnwindSafe(test(&installation)).catch_unwind().await;
     let failed = !matches!(result, Ok(Ok(())));
     if failed {
@@ -90,8 +100,7 @@ fn note_time(name: &str, took: Duration) {
 }
 
 impl Installation {
-    async fn find(name: &str) -> Result<Self> {
-        let cluster = Cluster::from_environment()?;
+    async fn on(cluster: Cluster, name: &str) -> Result<Self> {
         let client = cluster.client().await?;
         let namespace = format!("kubedr-{name}");
         let bucket = cluster.bucket(&namespace);
@@ -136,15 +145,20 @@ impl Installation {
 
     async fn make_secrets(&self) -> Result<()> {
         if let Some(authority) = &self.bucket.authority {
-            let certificate = std::fs::read_to_string(authority).context("failed to read the authority")?;
-            self.apply(json!({
-                "apiVersion": "v1", "kind": "ConfigMap", "data": { "ca.crt": certificate },
-                "metadata": { "name": "s3-ca", "namespace": self.namespace },
-            }))
-            .await?;
+            self.make_authority(authority).await?;
         }
         self.make_secret("s3", &self.bucket.credentials()).await?;
         self.make_secret("etcd-creds", &self.cluster.etcd_credentials()?).await
+    }
+
+    /// Makes the ConfigMap `s3-ca` of a certificate.
+    pub async fn make_authority(&self, file: &Path) -> Result<()> {
+        let certificate = std::fs::read_to_string(file).context("failed to read the authority")?;
+        self.apply(json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "data": { "ca.crt": certificate },
+            "metadata": { "name": "s3-ca", "namespace": self.namespace },
+        }))
+        .await
     }
 
     /// Makes or replaces a Secret.
@@ -189,7 +203,9 @@ impl Installation {
         until("the operator to be ready", async || {
             let deployment = deployments.get("kubedr-operator").await?;
             let status = deployment.status.unwrap_or_default();
+            // Those of before a change are ready too, for a moment.
             let ready = status.ready_replicas >= Some(1)
+                && status.updated_replicas == status.replicas
                 && status.observed_generation == deployment.metadata.generation;
             Ok(if ready { Ok(()) } else { Err(status) })
         })

@@ -5,6 +5,7 @@
 //! cargo xtask test ─▶ cluster up ─▶ facts in the environment ─▶ Cluster ─▶ Installation (own namespace, own operator)
 //! ```
 mod bucket;
+mod client_certificate;
 mod cluster;
 mod dump;
 mod etcd_member;
@@ -12,6 +13,8 @@ mod etcd_relay;
 mod installation;
 pub mod load;
 mod metadata;
+mod node_pod;
+mod own_cluster;
 mod program;
 mod quota;
 pub mod stopwatch;
@@ -19,11 +22,13 @@ mod tcp_relay;
 mod wait;
 
 pub use bucket::{Bucket, Snapshot};
-pub use cluster::Cluster;
+pub use cluster::{Cluster, Facts};
 pub use etcd_member::EtcdMember;
 pub use etcd_relay::{Damage, EtcdRelay};
-pub use installation::{Installation, with_kinds, with_kubedr};
+pub use installation::{Installation, with_kinds, with_kubedr, with_kubedr_on};
 pub use metadata::{Run, condition, is_finished, message, pair};
+pub use node_pod::NodePod;
+pub use own_cluster::{OwnCluster, programs, xtask};
 pub use program::{Output, Program};
 pub use tcp_relay::{TcpRelay, Weather};
 pub use wait::{PATIENCE, until, until_within, within_a_minute};

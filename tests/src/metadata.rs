@@ -200,16 +200,27 @@ impl Installation {
         reason: &str,
     ) -> Result<(Job, MetadataBackupPolicy)> {
         let job = self.start_backup(policy).await?;
+        let told = self.told(policy, reason).await?;
+        Ok((job, told))
+    }
+
+    /// Waits until a policy is told that its run fails with this, which it must within a minute.
+    pub async fn told(&self, policy: &str, reason: &str) -> Result<MetadataBackupPolicy> {
         let told = within_a_minute(self.policy_says(policy, "Fresh", ("False", reason))).await;
         let told = told.with_context(|| format!("{policy} is not told {reason}"))?;
         let conditions = told.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
         assert_eq!(condition(conditions, "Ready").0, "True", "a failed run does not make the policy unready");
-        Ok((job, told))
+        Ok(told)
     }
 
     /// Starts one such backup and ends it: its Job would try for longer.
     pub async fn failing_backup(&self, policy: &str, reason: &str) -> Result<()> {
         let (job, _) = self.start_failing_backup(policy, reason).await?;
+        self.end(&job).await
+    }
+
+    /// Deletes a Job, and waits until it is gone with its pods.
+    pub async fn end(&self, job: &Job) -> Result<()> {
         let (jobs, name) = (self.api::<Job>(), job.name_any());
         jobs.delete(&name, &DeleteParams::foreground()).await.context("failed to delete the Job")?;
         until(&format!("Job {name} to go away"), async || {

@@ -27,6 +27,7 @@ const FOLDERS: &[&str] = &[
     "configuration/cni",
     "kubernetes/manifests",
     "s3-credentials",
+    "s3-users",
     "containerd",
     "kubelet",
     "pod-logs",
@@ -54,6 +55,7 @@ pub fn write(cluster: &Cluster) -> Result<()> {
     }
     write_secret(&access_key_file(cluster), 10)?;
     write_secret(&secret_key_file(cluster), 20)?;
+    write_private(&users_folder(cluster).join("users.json"), &users()?)?;
     if cluster.options.encrypt { write_encryption(cluster) } else { Ok(()) }
 }
 
@@ -64,6 +66,18 @@ fn write_encryption(cluster: &Cluster) -> Result<()> {
     // 32 hexadecimal digits are base64 too, of 24 bytes: a key of AES.
     let text = include_str!("templates/encryption.yaml").replace("{{encryption_key}}", &random(16)?);
     write_private(&folder.join("encryption.yaml"), &text)
+}
+
+/// Where versitygw keeps its users.
+pub fn users_folder(cluster: &Cluster) -> PathBuf {
+    cluster.folder.join("s3-users")
+}
+
+/// A user who may neither make buckets nor use those of others.
+fn users() -> Result<String> {
+    let access = "stranger";
+    let user = serde_json::json!({ "access": access, "secret": random(20)?, "role": "user" });
+    Ok(serde_json::json!({ "accessAccounts": { access: user } }).to_string())
 }
 
 /// Where the S3 server's access key lies.
@@ -136,7 +150,7 @@ pub mod tests {
             control: super::super::network::tests::example(),
             ordinal: 1,
             programs: Vec::new(),
-            pause_image: "/i".into(),
+            node_images: ["/i".into(), "/j".into()],
             options: super::super::Options { etcd_members, ..Default::default() },
         }
     }

@@ -51,19 +51,20 @@ pub fn variables(cluster: &Cluster) -> Result<Vec<(&'static str, String)>> {
     if cluster.has_joined() {
         variables.push(("KUBEDR_NODE", cluster.node()));
     } else if !cluster.options.control_plane {
-        variables.extend(of_node(cluster, process));
+        variables.extend(of_node(cluster, process)?);
     }
     Ok(variables)
 }
 
 /// What only a cluster with a node has.
-fn of_node(cluster: &Cluster, process: i32) -> Vec<(&'static str, String)> {
+fn of_node(cluster: &Cluster, process: i32) -> Result<Vec<(&'static str, String)>> {
     let line = |server: &Server| {
         format!("{}={}={}", server.name(), server.url(cluster), server.folder(cluster, process).display())
     };
     let servers: Vec<_> = cluster.options.s3.iter().map(line).collect();
     let first = cluster.options.s3.first().copied().unwrap_or(Server::Versitygw);
-    vec![
+    let archives = image::archives()?.map(|archive| archive.display().to_string());
+    Ok(vec![
         ("KUBEDR_NODE", cluster.node()),
         ("KUBEDR_POD_LOGS", cluster.folder.join("pod-logs").display().to_string()),
         ("KUBEDR_S3_SERVERS", servers.join(" ")),
@@ -75,7 +76,8 @@ fn of_node(cluster: &Cluster, process: i32) -> Vec<(&'static str, String)> {
         ("KUBEDR_S3_SECRET_KEY_FILE", configuration::secret_key_file(cluster).display().to_string()),
         ("KUBEDR_OPERATOR_IMAGE", image::operator_name()),
         ("KUBEDR_AGENT_IMAGE", image::agent_name()),
-    ]
+        ("KUBEDR_IMAGE_ARCHIVES", archives.join(" ")),
+    ])
 }
 
 /// Prints the facts.

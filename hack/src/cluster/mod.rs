@@ -154,7 +154,7 @@ pub struct Cluster {
     ordinal: u8,
     /// Folders with the test programs, as they belong on a PATH.
     programs: Vec<PathBuf>,
-    pause_image: PathBuf,
+    node_images: [PathBuf; 2],
     options: Options,
 }
 
@@ -289,7 +289,7 @@ mod tests {
             control: network,
             ordinal: 1,
             programs: vec!["/p".into()],
-            pause_image: "/i".into(),
+            node_images: ["/i".into(), "/j".into()],
             options: Options { taint: true, ..Options::default() },
         };
         cluster.write().unwrap();

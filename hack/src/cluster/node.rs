@@ -1,4 +1,4 @@
-//! PID 1 of a cluster's namespaces: arranges mounts, starts the node's programs, and then only reaps what ends.
+//! PID 1 of a cluster's namespaces: arranges mounts, starts the node's programs, and starts again those that end.
 //!
 //! It talks with `up` over its standard streams: it says what it did, one JSON value per line, and hears when the link
 //! is attached and when it may outlive `up`. If `up` dies before that, it ends, and takes all that it started with it.
@@ -6,7 +6,7 @@
 use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -27,6 +27,9 @@ pub const KEEP: &str = "keep";
 
 /// How long any step may take; usually it is seconds.
 const DEADLINE: Duration = Duration::from_mins(1);
+
+/// How long a program that ended stays away.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// What the node tells `up`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -55,7 +58,7 @@ pub fn run(folder: &Path) -> Result<()> {
     }
     say(&Said::Ready);
     starter.recv_timeout(DEADLINE).context("the starter does not answer")?;
-    reap(&node.running)
+    node.reap()
 }
 
 /// Hears what `up` says, and ends the node if `up` ends before it said that the node may stay.
@@ -95,7 +98,7 @@ impl Node {
         self.make_room(starter)?;
         if self.cluster.has_joined() {
             self.launch(programs::CONTAINERS)?;
-            self.load_pause_image()?;
+            self.load_node_images()?;
             self.wait_for_api_server()?;
             // One that was here before would be taken for ready until its lease ends.
             kubectl(&["delete", "node", &self.cluster.node(), "--ignore-not-found"])?;
@@ -112,7 +115,7 @@ impl Node {
             self.step = server.name();
             self.running.push(programs::start_s3(&self.cluster, server)?);
         }
-        self.load_pause_image()?;
+        self.load_node_images()?;
         self.wait_for_api_server()?;
         self.start_node()
     }
@@ -163,14 +166,14 @@ impl Node {
         Ok(())
     }
 
-    fn load_pause_image(&mut self) -> Result<()> {
+    fn load_node_images(&mut self) -> Result<()> {
         self.step = "containerd";
-        let archive = self.cluster.pause_image.clone();
-        let import = || {
+        let archives = self.cluster.node_images.clone();
+        let import = |archive: &PathBuf| {
             let mut ctr = Command::new("ctr");
-            command::run(ctr.args(["-n", "k8s.io", "images", "import"]).arg(&archive)).is_ok()
+            command::run(ctr.args(["-n", "k8s.io", "images", "import"]).arg(archive)).is_ok()
         };
-        self.wait("containerd has the pause image", import)
+        self.wait("containerd has the node's images", || archives.iter().all(import))
     }
 
     fn mark(&self, name: &str) -> Result<()> {
@@ -187,6 +190,22 @@ impl Node {
             kubectl(&["taint", "--overwrite", "node", name, TAINT])?;
         }
         Ok(())
+    }
+
+    /// Takes notice of every process that ends, as PID 1 must. One of the node's own programs is started again, as
+    /// a real node's systemd and kubelet do.
+    fn reap(&mut self) -> Result<()> {
+        loop {
+            let status = wait().context("nothing left to wait for")?;
+            let is_it = |program: &&mut Running| status.pid().is_some_and(|pid| is(program, pid.as_raw()));
+            let program = self.running.iter_mut().find(is_it);
+            if let (Some(program), WaitStatus::Exited(..) | WaitStatus::Signaled(..)) = (program, status) {
+                eprintln!("{} ended: {status:?}", program.name);
+                // One that ends at once each time must not keep the machine busy.
+                thread::sleep(PAUSE);
+                *program = programs::start_again(&self.cluster, program.name)?;
+            }
+        }
     }
 
     /// Waits for a step, but not for ever, and not if a program that it needs has ended.
@@ -224,18 +243,6 @@ fn kubectl(arguments: &[&str]) -> Result<String> {
 fn is_ready(node: &str) -> bool {
     const READY: &str = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
     kubectl(&["get", "node", node, "-o", READY]).is_ok_and(|status| status == "True")
-}
-
-/// Takes notice of every process that ends, as PID 1 must; one of the node's own programs is worth a line.
-fn reap(running: &[Running]) -> Result<()> {
-    loop {
-        let status = wait().context("nothing left to wait for")?;
-        let program =
-            running.iter().find(|program| status.pid().is_some_and(|pid| is(program, pid.as_raw())));
-        if let (Some(program), WaitStatus::Exited(..) | WaitStatus::Signaled(..)) = (program, status) {
-            eprintln!("{} ended: {status:?}", program.name);
-        }
-    }
 }
 
 fn is(program: &Running, pid: i32) -> bool {

@@ -56,9 +56,18 @@ pub fn start_s3(cluster: &Cluster, server: Server) -> Result<Running> {
     spawn(cluster, server.name(), server.command(cluster)?)
 }
 
+/// Starts one of them again, which has ended.
+pub fn start_again(cluster: &Cluster, name: &'static str) -> Result<Running> {
+    match cluster.s3().iter().find(|server| server.name() == name) {
+        Some(server) => start_s3(cluster, *server),
+        None => start(cluster, name),
+    }
+}
+
 fn spawn(cluster: &Cluster, name: &'static str, mut command: Command) -> Result<Running> {
-    let log =
-        File::create(log_file(cluster, name)).with_context(|| format!("cannot make the log of {name}"))?;
+    // What it said before it ended says why.
+    let log = File::options().create(true).append(true).open(log_file(cluster, name));
+    let log = log.with_context(|| format!("cannot open the log of {name}"))?;
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
     Ok(Running { name, child })

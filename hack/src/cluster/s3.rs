@@ -123,6 +123,7 @@ impl Server {
                 .arg("--key")
                 .arg(key_file(&cluster.folder));
         }
+        command.arg("--iam-dir").arg(configuration::users_folder(cluster));
         command.arg("posix").arg(self.folder_on_node(cluster));
         command.env("ROOT_ACCESS_KEY", access).env("ROOT_SECRET_KEY", secret);
         command

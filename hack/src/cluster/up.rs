@@ -144,7 +144,7 @@ pub fn up(name: &str, options: &Options) -> Result<Cluster> {
     }
     packages::ensure()?;
     let programs = options.programs()?.iter().map(|set| set.ensure()).collect::<Result<Vec<_>>>()?;
-    let pause_image = image::pause()?;
+    let node_images = image::of_node()?;
     let _lock = lock()?;
     if let Some(cluster) = healthy(&folder, options) {
         eprintln!("cluster {name:?} is running and healthy: cargo xtask cluster env --name {name}");
@@ -159,7 +159,7 @@ pub fn up(name: &str, options: &Options) -> Result<Cluster> {
     let (control, ordinal) = place.unwrap_or((network, 1));
     let options = options.clone();
     let cluster =
-        Cluster { name: name.into(), folder, network, control, ordinal, programs, pause_image, options };
+        Cluster { name: name.into(), folder, network, control, ordinal, programs, node_images, options };
     if let Err(error) = prepare(&cluster).and_then(|()| start(&cluster)) {
         show_log(&cluster, NODE);
         down::remove(name).context("cannot clean up after a failure")?;

@@ -20,6 +20,12 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The process that holds a pod's namespaces, in five lines.
 const PAUSE: &str = include_str!("pause.rs");
 
+/// Name of its image.
+const PAUSE_NAME: &str = "pause";
+
+/// Name of the image whose program is not there.
+const BROKEN_NAME: &str = "broken";
+
 /// restic asks who it is.
 const PASSWD: &str = "root:x:0:0:root:/work:/\n";
 
@@ -114,14 +120,24 @@ pub fn bench() -> Result<PathBuf> {
 }
 
 fn write(name: &str, image: &Image) -> Result<PathBuf> {
-    let path = cache::folder("images")?.join(format!("{name}-{VERSION}.tar"));
+    let path = archive_of(name)?;
     archive::write(image, &path)?;
     Ok(path)
 }
 
-/// The image that a node needs for every pod; built once, because nothing in it ever changes.
-pub fn pause() -> Result<PathBuf> {
-    let folder = cache::folder("images")?.join("pause-1");
+fn archive_of(name: &str) -> Result<PathBuf> {
+    Ok(cache::folder("images")?.join(format!("{name}-{VERSION}.tar")))
+}
+
+/// Where the archives of the product's images are, once they were built.
+pub fn archives() -> Result<[PathBuf; 2]> {
+    Ok([archive_of("operator")?, archive_of("agent")?])
+}
+
+/// The image that a node needs for every pod, and one that no container can start from, which tests need; built once,
+/// because nothing in them ever changes.
+pub fn of_node() -> Result<[PathBuf; 2]> {
+    let folder = cache::folder("images")?.join("pause-2");
     cache::build_once(&folder, |unfinished| {
         let host = Toolchain::find()?.host;
         let (source, program) = (unfinished.join("pause.rs"), unfinished.join("pause"));
@@ -141,16 +157,19 @@ pub fn pause() -> Result<PathBuf> {
             rustc.args(["-C", "opt-level=s", "-C", "strip=symbols", "-o"]).arg(&program).arg(&source),
         )?;
         require_static(&program)?;
-        let files = vec![File::program("pause", &program)?];
-        let image = Image {
-            name: "kubedr.test/pause:1".into(),
-            files,
-            entrypoint: "/pause".into(),
-            user: "65535:65535",
-        };
-        archive::write(&image, &unfinished.join("pause.tar"))
+        for (name, entrypoint) in [(PAUSE_NAME, "/pause"), (BROKEN_NAME, "/not-there")] {
+            let files = vec![File::program("pause", &program)?];
+            let image = Image {
+                name: format!("kubedr.test/{name}:1"),
+                files,
+                entrypoint: entrypoint.into(),
+                user: "65535:65535",
+            };
+            archive::write(&image, &unfinished.join(name).with_extension("tar"))?;
+        }
+        Ok(())
     })?;
-    Ok(folder.join("pause.tar"))
+    Ok([PAUSE_NAME, BROKEN_NAME].map(|name| folder.join(name).with_extension("tar")))
 }
 
 /// Refuses a program that would look for libraries which its image does not have.

@@ -1,10 +1,11 @@
 //! What the operator may do: the sum of what its controllers may.
 use api::rbac::Rule;
 
-use crate::metadata::{location, policy, record, restore};
+use crate::metadata::{location, outside, policy, record, restore};
 
 /// Rules of all controllers and of what they share.
-pub const RBAC: &[&[Rule]] = &[SHARED, JOBS, location::RBAC, policy::RBAC, record::RBAC, restore::RBAC];
+pub const RBAC: &[&[Rule]] =
+    &[SHARED, JOBS, location::RBAC, policy::RBAC, record::RBAC, restore::RBAC, outside::RBAC];
 
 /// Name of the one lease.
 pub const LEASE: &str = "kubedr-operator";

@@ -115,6 +115,18 @@ impl Error {
         }
     }
 
+    /// Whether a cluster without a quorum fails in this way a call that needs one: with silence, or with one of
+    /// `no leader`, `leader changed` and `request timed out`, which are all `Unavailable`.
+    pub(crate) fn may_be_for_want_of_a_quorum(&self) -> bool {
+        match self {
+            Self::Silent { .. } => true,
+            Self::Call { source, .. } => {
+                matches!(source.0.code(), Code::Unavailable | Code::DeadlineExceeded)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether it is the server's certificate that is out of date or not for this endpoint: no edit of
     /// the client's Secret mends that.
     fn blames_server(&self) -> bool {
@@ -253,6 +265,16 @@ mod tests {
         let source = tonic::Status::from_error(Box::new(refused)).into();
         let failure = Error::Call { endpoint: String::new(), call: "Status", source }.failure();
         assert_eq!((failure.reason, failure.field.as_deref()), (Reason::EtcdCertificateInvalid, Some(field)));
+    }
+
+    #[rstest]
+    #[case::no_leader(tonic::Status::unavailable("etcdserver: no leader"), true)]
+    #[case::timed_out(tonic::Status::unavailable("etcdserver: request timed out"), true)]
+    #[case::without_rights(tonic::Status::permission_denied("etcdserver: permission denied"), false)]
+    #[case::of_an_old_version(tonic::Status::unimplemented("unknown method"), false)]
+    fn for_want_of_a_quorum(#[case] answer: tonic::Status, #[case] may_be: bool) {
+        let error = Error::Call { endpoint: String::new(), call: "Maintenance/Alarm", source: answer.into() };
+        assert_eq!(error.may_be_for_want_of_a_quorum(), may_be);
     }
 
     #[test]

@@ -1,6 +1,4 @@
 //! Asks every endpoint what it is.
-use std::collections::BTreeSet;
-
 use model::{Reason, chain, result::Failure};
 use tokio::task::JoinSet;
 
@@ -81,23 +79,35 @@ async fn diagnosed(error: &Error, endpoint: &str, credentials: Option<&Credentia
     }
 }
 
+/// How often a member is asked what only a quorum can answer: an election is over by the second time.
+const TRIES: usize = 2;
+
+/// What a member says of itself, and whether its cluster can still agree on anything.
+///
+/// A member names the leader that it lost for as long as an election takes, and longer where
+/// only the connection hangs; so it is believed only once the cluster has answered through it.
 async fn ask(endpoint: &str, credentials: Option<&Credentials>) -> Result<Member, Error> {
     let mut client = Client::connect(endpoint, credentials).await?;
     let mut member = client.status().await?;
-    member.corrupt.append(&mut listed_alarms(&mut client, &member).await);
-    Ok(member)
-}
-
-/// The cluster's list of alarms, where there is a leader to ask.
-///
-/// A status carries it too, from etcd 3.4 on; so that the list cannot be had
-/// is no reason to do without a backup.
-async fn listed_alarms(client: &mut Client, member: &Member) -> BTreeSet<u64> {
-    if member.leader.is_none() {
-        return BTreeSet::new();
+    for _ in 0..TRIES {
+        // Without a leader nobody answers, and a learner may not ask.
+        if member.leader.is_none() || member.is_learner {
+            return Ok(member);
+        }
+        match client.corrupt_members().await {
+            Ok(mut corrupt) => {
+                member.corrupt.append(&mut corrupt);
+                return Ok(member);
+            }
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "the list of alarms is not known");
+                if !error.may_be_for_want_of_a_quorum() {
+                    // A status carries the list too, from etcd 3.4 on: no reason to do without a backup.
+                    return Ok(member);
+                }
+                member = client.status().await?;
+            }
+        }
     }
-    client.corrupt_members().await.unwrap_or_else(|error| {
-        tracing::warn!(error = chain(&error), "the list of alarms is not known");
-        BTreeSet::new()
-    })
+    Ok(Member { leader: None, ..member })
 }

@@ -18,6 +18,7 @@ pub fn file() -> File {
     for (group, title) in TITLES {
         page += &section(*group, title);
     }
+    page += &unproduced();
     File::new("docs/reasons.md", page)
 }
 
@@ -31,6 +32,22 @@ const TITLES: &[(Group, &str)] = &[
     (Group::Pod, "The pod"),
     (Group::Kubedr, "kubedr itself"),
 ];
+
+/// What no test of ours produces for real, and why; each is judged by pure tests.
+const UNPRODUCED: &[(Reason, &str)] = &[
+    (Reason::MountFailed, "a mount that fails although its source is there takes broken storage"),
+    (Reason::Evicted, "backup pods are critical to the cluster, and a kubelet evicts no such pod; an admission may change that"),
+    (Reason::MissedRun, "it is told 20 minutes after a slot at the earliest"),
+    (Reason::Unknown, "it takes an agent of a later version"),
+    (Reason::Bug, "who knew how would mend it"),
+];
+
+fn unproduced() -> String {
+    let lines: String = UNPRODUCED.iter().map(|(reason, why)| format!("- `{reason}`: {why}.\n")).collect();
+    format!(
+        "\n## Not produced for real\n\nA test on a real cluster in `tests/e2e` produces each reason that a backup can meet, but for:\n\n{lines}"
+    )
+}
 
 fn section(group: Group, title: &str) -> String {
     let mut text =
@@ -47,6 +64,22 @@ fn section(group: Group, title: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Reasons that no backup of this version meets: nothing lists for the operator yet.
+    const UNUSED: &[Reason] = &[Reason::SyncIncomplete];
+
+    #[test]
+    fn every_reason_is_produced_by_a_test_on_a_real_cluster_or_said_not_to_be() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/e2e");
+        let files = std::fs::read_dir(folder).expect("tests").flatten();
+        let tests: String = files.filter_map(|file| std::fs::read_to_string(file.path()).ok()).collect();
+        for reason in Reason::ALL.iter().filter(|reason| reason.group() != Group::Fine) {
+            let is_produced = tests.contains(&format!("\"{reason}\""));
+            let is_excused = UNUSED.contains(reason) || UNPRODUCED.iter().any(|(other, _)| other == reason);
+            assert!(is_produced || is_excused, "{reason} is produced by no test");
+        }
+        assert!(UNPRODUCED.len() <= 5, "what is not shown must stay the exception");
+    }
 
     #[test]
     fn every_reason_has_one_row() {

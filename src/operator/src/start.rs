@@ -7,14 +7,15 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
+use api::{BackupLocation, MetadataBackupPolicy, MetadataRestore};
 use controllers::{
     LEASE, Settings,
-    metadata::{location, policy, record, restore},
+    metadata::{location, outside, policy, record, restore},
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt};
-use runtime::{Wiring, call, lease::Elector};
+use runtime::{Gate, Wiring, call, lease::Elector};
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::JoinSet,
@@ -116,7 +117,27 @@ impl Assembly<'_> {
         tasks.spawn(record::run_jobs(records.clone(), wiring("record-jobs", &[])));
         tasks.spawn(record::run_records(records, wiring("record", record::CONDITIONS)));
         tasks.spawn(restore::run(self.context(restore::MANAGER), wiring("restore", restore::CONDITIONS)));
+        self.start_outside(stop, &mut tasks);
         tasks
+    }
+
+    /// What is said of objects elsewhere keeps nobody from being ready.
+    fn start_outside(&self, stop: &CancellationToken, tasks: &mut JoinSet<()>) {
+        let wiring =
+            |name, conditions| Wiring { name, conditions, synced: Gate::default(), stop: stop.clone() };
+        let context = || self.context(outside::MANAGER);
+        tasks.spawn(outside::run::<BackupLocation>(
+            context(),
+            wiring("location-outside", location::CONDITIONS),
+        ));
+        tasks.spawn(outside::run::<MetadataBackupPolicy>(
+            context(),
+            wiring("policy-outside", policy::CONDITIONS),
+        ));
+        tasks.spawn(outside::run::<MetadataRestore>(
+            context(),
+            wiring("restore-outside", restore::CONDITIONS),
+        ));
     }
 
     fn context(&self, manager: &'static str) -> Arc<controllers::Context> {

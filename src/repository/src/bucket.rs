@@ -110,9 +110,6 @@ impl Bucket {
         let Err(error) = probe.send().await else { return Ok(false) };
         match error.code() {
             Some("NoSuchBucket") => self.create().await,
-            Some("AccessDenied") if self.is_someone_elses().await => {
-                Err(self.blame(Reason::BucketForbidden, "look into it", &error))
-            }
             _ => Err(self.failure("look into it", &error)),
         }
     }
@@ -160,7 +157,12 @@ impl Bucket {
         let date = DateOfAnswer::default();
         let request = self.client.list_objects_v2().bucket(&self.store.bucket).prefix(self.store.key(folder));
         let answer = request.max_keys(5).customize().interceptor(date.clone()).send().await;
-        let answer = answer.map_err(|error| self.failure(&list(folder), &error))?;
+        let answer = match answer {
+            Err(error) if error.code() == Some("AccessDenied") && self.is_someone_elses().await => {
+                return Err(self.blame(Reason::BucketForbidden, &list(folder), &error));
+            }
+            answer => answer.map_err(|error| self.failure(&list(folder), &error))?,
+        };
         if let Some(skew) = date.take().and_then(|answered| skew(answered, SystemTime::now())) {
             return Err(self.described(Reason::ClockSkew, &list(folder), &skew));
         }

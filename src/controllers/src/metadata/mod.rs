@@ -1,5 +1,6 @@
 //! Controllers of metadata backup: where to, what and when, what came of it, and the way back.
 pub mod location;
+pub mod outside;
 pub mod policy;
 pub mod record;
 pub mod restore;

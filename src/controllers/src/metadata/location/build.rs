@@ -63,6 +63,14 @@ pub fn made_for(location: &BackupLocation) -> String {
     }
 }
 
+/// Whether a Job's pods have the image that the administrator wants now.
+pub fn has_image_of(job: &Job, settings: &Settings) -> bool {
+    let pod = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    pod.is_some_and(|pod| {
+        pod.containers.iter().any(|container| container.image.as_ref() == Some(&settings.agent_image))
+    })
+}
+
 /// The pinned id, where an administrator allowed that it is replaced.
 pub fn allowed_replacement(location: &BackupLocation) -> Option<&str> {
     let pinned = location.status.as_ref()?.repository_id.as_deref()?;

@@ -1,0 +1,182 @@
+//! The power goes at any moment of a backup: what a record names can be restored, and nothing is left behind.
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use futures::future::try_join_all;
+use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use kube::{Api, ResourceExt, api::ListParams};
+use kubedr_tests::{
+    Cluster, Installation, OwnCluster, PATIENCE, Program, Snapshot, is_finished, pair, until, until_within,
+    with_kubedr_on,
+};
+use serde_json::json;
+
+/// Backups that are interrupted in one round.
+const MOMENTS: usize = 20;
+
+/// What loses its power.
+const VICTIMS: [&str; 6] = ["agent", "restic", "kubelet", "operator", "versitygw", "etcd"];
+
+/// Longest wait between a Job's creation and the cut; a backup takes about so long.
+const LONGEST: u64 = 4000;
+
+/// One after the other, so that each cut also meets those that came before in another place.
+const POLICIES: [&str; 4] = ["one", "two", "three", "four"];
+
+/// Numbers that look random and come again from the same seed.
+struct Dice(u64);
+
+impl Dice {
+    /// As `KUBEDR_SEED` says, or another one each time; printed, so that a failure can be had again.
+    fn thrown() -> Result<Self> {
+        let seed = match std::env::var("KUBEDR_SEED") {
+            Ok(seed) => seed.parse().context("KUBEDR_SEED is no number")?,
+            Err(_) => std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs(),
+        };
+        eprintln!("KUBEDR_SEED={seed}");
+        Ok(Self(seed))
+    }
+
+    /// A number below `most`; by the generator that is called SplitMix64.
+    fn below(&mut self, most: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % most
+    }
+}
+
+fn rounds() -> Result<usize> {
+    std::env::var("KUBEDR_POWER_CUT_ROUNDS")
+        .map_or(Ok(1), |rounds| rounds.parse())
+        .context("no number of rounds")
+}
+
+#[tokio::test]
+async fn whenever_the_power_goes_each_record_can_be_restored_and_nothing_is_left() {
+    let own = OwnCluster::up("power-cut", &["--encrypt"]).await.expect("a cluster");
+    let cluster = async {
+        own.load_images().await?;
+        own.cluster().await
+    };
+    let cluster = cluster.await.expect("the images are loaded");
+    with_kubedr_on(cluster, "power-cut", async |kubedr| {
+        let mut dice = Dice::thrown()?;
+        kubedr.apply(kubedr.location("s3")).await?;
+        kubedr.location_is("s3", ("True", "Ready")).await?;
+        try_join_all(POLICIES.map(|name| made(kubedr, name))).await?;
+        for _ in 0..rounds()? {
+            round(kubedr, &mut dice).await?;
+        }
+        Ok(())
+    })
+    .await;
+    own.down().await.expect("the cluster goes away");
+}
+
+async fn made(kubedr: &Installation, name: &str) -> Result<()> {
+    let spec = json!({ "certsDir": "/etc/kubernetes/pki" });
+    kubedr.apply(kubedr.policy(name, "s3", &spec)).await?;
+    kubedr.policy_is(name, ("True", "Ready")).await?;
+    kubedr.successful_backup(name).await.map(drop)
+}
+
+async fn round(kubedr: &Installation, dice: &mut Dice) -> Result<()> {
+    for moment in 0..MOMENTS {
+        let policy = POLICIES[moment % POLICIES.len()];
+        again_and_again("a backup to start", async || is_at_rest(kubedr, policy).await).await?;
+        again_and_again("a backup to be asked for", async || kubedr.start_backup(policy).await.map(drop))
+            .await?;
+        let (wait, victim) = (dice.below(LONGEST), VICTIMS[moment % VICTIMS.len()]);
+        // Chance is what is tested; nothing is waited for.
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        let killed = kubedr.cluster.kill(victim)?;
+        eprintln!("moment {moment}: {wait} ms after {policy} began: kill -9 of {killed} {victim}");
+    }
+    again_and_again("all backups to end", async || {
+        try_join_all(POLICIES.map(|policy| is_at_rest(kubedr, policy))).await
+    })
+    .await?;
+    // The next run of each cleans up after those before it.
+    try_join_all(POLICIES.map(|policy| kubedr.successful_backup(policy))).await?;
+    each_record_can_be_restored(kubedr).await?;
+    nothing_is_left(kubedr).await
+}
+
+/// Asks until the answer is no error: while the API server is away, everything is one.
+async fn again_and_again<T>(what: &str, ask: impl AsyncFn() -> Result<T>) -> Result<T> {
+    // A Job that was ended from outside begins again after 10, 20 and 40 s.
+    until_within(2 * PATIENCE, what, async || Ok(ask().await.map_err(|error| format!("{error:#}")))).await
+}
+
+async fn is_at_rest(kubedr: &Installation, policy: &str) -> Result<()> {
+    let jobs = kubedr.backup_jobs(policy).await?;
+    let busy = jobs.iter().find(|job| !is_finished(job));
+    busy.map_or(Ok(()), |job| Err(anyhow::anyhow!("{} goes on: {:?}", job.name_any(), job.status)))
+}
+
+async fn each_record_can_be_restored(kubedr: &Installation) -> Result<()> {
+    let stored: BTreeSet<_> = kubedr.bucket.snapshots().await?.into_iter().map(|found| found.id).collect();
+    for policy in POLICIES {
+        for record in kubedr.records(policy).await? {
+            let [first, second] = pair(&record)?;
+            ensure!(stored.contains(&first) && stored.contains(&second), "{} is no pair", record.name_any());
+            let folder = tempfile::tempdir()?;
+            kubedr.bucket.restore([&first, &second], folder.path()).await?;
+            let snapshot = folder.path().join("data/etcd-snapshot.db");
+            Program::new("etcdutl").args(["snapshot", "status"]).arg(snapshot).succeed().await?;
+            let key = std::fs::read(folder.path().join("data/certificates/ca.key"))?;
+            ensure!(key == std::fs::read(kubedr.cluster.certificates.join("ca.key"))?, "another key");
+        }
+    }
+    kubedr.bucket.restic().args(["check", "--no-lock"]).succeed().await.map(drop)
+}
+
+/// No half of a pair, no pod that does not end, no program and no folder of a pod on the node.
+async fn nothing_is_left(kubedr: &Installation) -> Result<()> {
+    let snapshots = kubedr.bucket.snapshots().await?;
+    let halves = halves(&snapshots);
+    ensure!(halves.is_empty(), "halves of pairs: {halves:?} of {snapshots:#?}");
+    until("the node to be tidy", async || {
+        let left = left_on_the_node(&kubedr.cluster, kubedr).await?;
+        Ok(if left.is_empty() { Ok(()) } else { Err(left) })
+    })
+    .await
+}
+
+/// First snapshots without a second one, and the other way round.
+fn halves(snapshots: &[Snapshot]) -> Vec<&str> {
+    let first_of =
+        |found: &Snapshot| found.tags.iter().find_map(|tag| tag.strip_prefix("of:").map(str::to_owned));
+    let firsts: BTreeSet<_> = snapshots.iter().filter_map(first_of).collect();
+    let is_half = |found: &&Snapshot| match first_of(found) {
+        Some(first) => !snapshots.iter().any(|other| other.id == first),
+        None => !firsts.contains(&found.id),
+    };
+    snapshots.iter().filter(is_half).map(|found| found.id.as_str()).collect()
+}
+
+async fn left_on_the_node(cluster: &Cluster, kubedr: &Installation) -> Result<Vec<String>> {
+    let jobs = kubedr.api::<Job>().list(&ListParams::default()).await?.items;
+    let mut left: Vec<_> = jobs.iter().filter(|job| !is_finished(job)).map(ResourceExt::name_any).collect();
+    for program in ["agent", "restic"] {
+        left.extend(cluster.processes(program)?.iter().map(|process| format!("{program} {process}")));
+    }
+    let pods = Api::<Pod>::all(kubedr.client.clone()).list(&ListParams::default()).await?.items;
+    let known: BTreeSet<_> = pods.into_iter().filter_map(|pod| pod.metadata.uid).collect();
+    for entry in std::fs::read_dir(cluster.file("kubelet/pods")?).context("no pods' folder")? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        left.extend((!known.contains(&name)).then(|| format!("folder of pod {name}")));
+    }
+    Ok(left)
+}
+
+#[test]
+fn the_same_seed_gives_the_same_moments() {
+    let throw = |seed| {
+        let mut dice = Dice(seed);
+        [(); 5].map(|()| dice.below(LONGEST))
+    };
+    assert_eq!(throw(7), throw(7));
+    assert_ne!(throw(7), throw(8));
+}

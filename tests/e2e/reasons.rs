@@ -1,0 +1,385 @@
+//! What is wrong, each for real: it is named by its reason, and it heals once it is right.
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use api::{BackupLocation, MetadataBackupPolicy};
+use futures::future::try_join_all;
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    batch::v1::{CronJob, Job},
+    core::v1::Namespace,
+    rbac::v1::{ClusterRole, Role},
+};
+use kube::{
+    Api,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
+};
+use kubedr_tests::{
+    EtcdMember, Installation, NodePod, condition, load::Etcd, message, pair, until, with_kubedr,
+    within_a_minute,
+};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+/// What each location is told.
+const OF_LOCATIONS: [(&str, &str); 6] = [
+    ("no-host", "HostNotFound"),
+    ("untrusted", "TlsUntrusted"),
+    ("no-bucket", "BucketMissing"),
+    ("not-ours", "BucketForbidden"),
+    ("damaged", "RepositoryDamaged"),
+    ("taken", "NameTaken"),
+];
+
+#[tokio::test]
+async fn what_is_wrong_with_a_location_is_named_within_a_minute_and_heals_when_it_is_right() {
+    with_kubedr("location-troubles", async |kubedr| {
+        let config = location_troubles(kubedr).await?;
+        try_join_all(OF_LOCATIONS.map(|(name, _)| kubedr.apply(troubled(kubedr, name)))).await?;
+        let told = OF_LOCATIONS.map(|(name, reason)| kubedr.location_is(name, ("False", reason)));
+        within_a_minute(try_join_all(told)).await?;
+        kubedr.apply(kubedr.policy("early", "no-host", &json!({}))).await?;
+        kubedr.policy_is("early", ("False", "DestinationNotReady")).await?;
+        end_location_troubles(kubedr, &config).await?;
+        let ready = OF_LOCATIONS.map(|(name, _)| kubedr.location_is(name, ("True", "Ready")));
+        try_join_all(ready).await?;
+        kubedr.policy_is("early", ("True", "Ready")).await.map(drop)
+    })
+    .await;
+}
+
+/// Each has a folder of its own in the bucket.
+fn troubled(kubedr: &Installation, name: &str) -> Value {
+    let mut location = kubedr.location(name);
+    let spec = &mut location["spec"];
+    spec["prefix"] = json!(name);
+    match name {
+        "no-host" => spec["url"] = json!("http://s3.kubedr.invalid:7070"),
+        "untrusted" => spec["url"] = json!(kubedr.cluster.s3_url("versitygw-tls").unwrap_or_default()),
+        "no-bucket" => {
+            spec["credentials"] = json!(name);
+            spec["bucketName"] = json!(format!("{}-none", kubedr.bucket.name));
+        }
+        "not-ours" => spec["credentials"] = json!(name),
+        _ => {}
+    }
+    location
+}
+
+/// Makes the troubles, and returns the sound bytes of the damaged repository's config.
+async fn location_troubles(kubedr: &Installation) -> Result<Vec<u8>> {
+    let (access_key, secret_key) = kubedr.cluster.s3_stranger()?;
+    let stranger = kubedr_tests::Bucket { access_key, secret_key, ..kubedr.bucket.clone() };
+    for name in ["no-bucket", "not-ours"] {
+        kubedr.make_secret(name, &stranger.credentials()).await?;
+    }
+    kubedr.apply(strangers_job("taken-init")).await?;
+    let damaged = kubedr.bucket.at("damaged");
+    damaged.restic().args(["init"]).succeed().await?;
+    let file = damaged.folder().join("damaged/config");
+    let sound = std::fs::read(&file).context("no config")?;
+    let mut bytes = sound.clone();
+    bytes[20] ^= 1;
+    std::fs::write(file, bytes)?;
+    Ok(sound)
+}
+
+/// Mends each as its administrator would.
+async fn end_location_troubles(kubedr: &Installation, config: &[u8]) -> Result<()> {
+    std::fs::write(kubedr.bucket.folder().join("damaged/config"), config)?;
+    for name in ["no-bucket", "not-ours"] {
+        kubedr.make_secret(name, &kubedr.bucket.credentials()).await?;
+    }
+    kubedr.api::<Job>().delete("taken-init", &DeleteParams::background()).await?;
+    kubedr.make_authority(&kubedr.cluster.s3_authority()?).await?;
+    let trusted = json!({ "spec": { "caBundle": { "configMapName": "s3-ca" } } });
+    kubedr.patch::<BackupLocation>("untrusted", trusted).await?;
+    let known = json!({ "spec": { "url": kubedr.bucket.endpoint } });
+    kubedr.patch::<BackupLocation>("no-host", known).await.map(drop)
+}
+
+/// A Job of somebody else, which does nothing.
+fn strangers_job(name: &str) -> Value {
+    let container = json!({ "name": "idle", "image": "kubedr.test/pause:1" });
+    json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": { "name": name },
+        "spec": { "suspend": true, "template": {
+            "spec": { "restartPolicy": "Never", "containers": [container] },
+        } },
+    })
+}
+
+/// What each policy is told of itself.
+const OF_POLICIES: [(&str, &str); 4] = [
+    ("outside", "HostPathNotAllowed"),
+    ("nowhere", "NoEtcdNode"),
+    ("taken", "NameTaken"),
+    (TOO_LONG, "NameTooLong"),
+];
+
+/// Longer than what leaves room for a CronJob's name.
+const TOO_LONG: &str = "a-policy-that-an-older-version-stored-under-a-long-name";
+
+#[tokio::test]
+async fn what_is_wrong_with_a_policy_is_named_and_heals_when_it_is_right() {
+    with_kubedr("policy-troubles", async |kubedr| {
+        kubedr.apply(kubedr.location("s3")).await?;
+        kubedr.location_is("s3", ("True", "Ready")).await?;
+        let cronjob = strangers_job("")["spec"].clone();
+        kubedr
+            .apply(json!({
+                "apiVersion": "batch/v1", "kind": "CronJob", "metadata": { "name": "taken-backup-cronjob" },
+                "spec": { "schedule": "0 0 1 1 *", "suspend": true, "jobTemplate": { "spec": cronjob } },
+            }))
+            .await?;
+        let specs = [
+            ("outside", json!({ "certsDir": "/root" })),
+            ("nowhere", json!({ "options": { "master-node-label-name": "example.org/nowhere" } })),
+            ("taken", json!({})),
+        ];
+        try_join_all(specs.map(|(name, spec)| kubedr.apply(kubedr.policy(name, "s3", &spec)))).await?;
+        store_unasked(kubedr, kubedr.policy(TOO_LONG, "s3", &json!({}))).await?;
+        try_join_all(OF_POLICIES.map(|(name, reason)| kubedr.policy_is(name, ("False", reason)))).await?;
+        kubedr.api::<CronJob>().delete("taken-backup-cronjob", &DeleteParams::background()).await?;
+        kubedr.change_policy("outside", json!({ "certsDir": "/etc/kubernetes/pki" })).await?;
+        kubedr.change_policy("nowhere", json!({ "options": null })).await?;
+        // A stranger's CronJob is not watched: a change makes kubedr look at once.
+        kubedr.change_policy("taken", json!({ "retainNumBackups": 7 })).await?;
+        rights_that_are_taken_away(kubedr).await
+    })
+    .await;
+}
+
+/// Puts an object straight into etcd, as one is there that was stored before a rule was made.
+async fn store_unasked(kubedr: &Installation, mut policy: Value) -> Result<()> {
+    let metadata = &mut policy["metadata"];
+    metadata["uid"] = json!("7a0a4c9e-3c3e-4f43-9d43-0c1b0c6a3f11");
+    metadata["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+    metadata["generation"] = json!(1);
+    let name = metadata["name"].as_str().context("no name")?;
+    let key =
+        format!("/registry/kubedr.catalogicsoftware.com/metadatabackuppolicies/{}/{name}", kubedr.namespace);
+    let mut etcd = Etcd::new(kubedr.cluster.etcd(&kubedr.cluster.etcd_endpoint).await?);
+    etcd.put(&key, policy.to_string().into_bytes()).await
+}
+
+/// An operator that may not do its work says so, and goes on as soon as it may.
+async fn rights_that_are_taken_away(kubedr: &Installation) -> Result<()> {
+    let roles = kubedr.api::<Role>();
+    let rules = roles.get("kubedr-operator").await?.rules.context("no rules")?;
+    let mut fewer = rules.clone();
+    for rule in fewer.iter_mut().filter(|rule| rule.api_groups.as_deref() == Some(&["batch".to_owned()])) {
+        rule.verbs.retain(|verb| ["get", "list", "watch"].contains(&verb.as_str()));
+    }
+    set_rules(&roles, "kubedr-operator", &fewer).await?;
+    kubedr.apply(kubedr.policy("unwritable", "s3", &json!({}))).await?;
+    kubedr.policy_is("unwritable", ("False", "ApiWriteFailed")).await?;
+    set_rules(&roles, "kubedr-operator", &rules).await?;
+    kubedr.policy_is("unwritable", ("True", "Ready")).await?;
+
+    let roles = Api::<ClusterRole>::all(kubedr.client.clone());
+    let name = format!("kubedr-operator-{}", kubedr.namespace);
+    let rules = roles.get(&name).await?.rules.context("no rules")?;
+    set_rules(&roles, &name, &[]).await?;
+    kubedr.apply(kubedr.policy("unreadable", "s3", &json!({}))).await?;
+    kubedr.policy_is("unreadable", ("False", "ApiReadFailed")).await?;
+    set_rules(&roles, &name, &rules).await?;
+    kubedr.policy_is("unreadable", ("True", "Ready")).await.map(drop)
+}
+
+async fn set_rules<Role>(
+    roles: &Api<Role>,
+    name: &str,
+    rules: &[k8s_openapi::api::rbac::v1::PolicyRule],
+) -> Result<()>
+where
+    Role: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    let rules = Patch::Merge(json!({ "rules": rules }));
+    roles.patch(name, &PatchParams::default(), &rules).await.context("failed to change a role").map(drop)
+}
+
+#[tokio::test]
+async fn what_is_made_in_another_namespace_does_nothing_and_says_so() {
+    with_kubedr("inside", async |kubedr| {
+        let namespace = "kubedr-inside-not";
+        let made = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } });
+        kubedr.apply(made).await?;
+        let mut policy = kubedr.policy("etcd", "s3", &json!({ "schedule": "* * * * *" }));
+        policy["metadata"]["namespace"] = json!(namespace);
+        kubedr.apply(policy).await?;
+        let policies = Api::<MetadataBackupPolicy>::namespaced(kubedr.client.clone(), namespace);
+        let said = until("the policy to say so", async || {
+            let conditions = policies.get("etcd").await?.status.unwrap_or_default().conditions;
+            let is_said = condition(&conditions, "Ready") == ("False", "WrongNamespace");
+            Ok(if is_said { Ok(conditions) } else { Err(conditions) })
+        });
+        let conditions = within_a_minute(said).await?;
+        assert!(message(&conditions, "Ready").contains("kubedr works in namespace"), "{conditions:#?}");
+        let cronjobs = Api::<CronJob>::namespaced(kubedr.client.clone(), namespace);
+        assert!(cronjobs.list(&ListParams::default()).await?.items.is_empty());
+        let namespaces = Api::<Namespace>::all(kubedr.client.clone());
+        namespaces.delete(namespace, &DeleteParams::default()).await?;
+        Ok(())
+    })
+    .await;
+}
+
+/// Bytes per second: a snapshot takes minutes, and is under way when something befalls its pod.
+const SLOW: u64 = 100_000;
+
+#[tokio::test]
+async fn what_befalls_a_pod_is_named_and_the_next_backup_succeeds() {
+    with_kubedr("pod-troubles", async |kubedr| {
+        kubedr.apply(kubedr.location("s3")).await?;
+        kubedr.location_is("s3", ("True", "Ready")).await?;
+        tokio::try_join!(
+            Box::pin(befalls(kubedr, ("killed", "Killed"), async |pod: &NodePod| {
+                pod.signal("agent", Signal::SIGKILL).await
+            })),
+            Box::pin(befalls(kubedr, ("starved", "OutOfMemory"), async |pod: &NodePod| {
+                // Enough to start the agent, too little for restic's own key.
+                pod.starve(24 << 20).await
+            })),
+        )?;
+        Ok(())
+    })
+    .await;
+}
+
+/// Starts a slow backup, lets something befall its pod, and sees what is said of it, and the next one succeed.
+async fn befalls(
+    kubedr: &Installation,
+    (name, reason): (&str, &str),
+    harm: impl AsyncFn(&NodePod) -> Result<()>,
+) -> Result<()> {
+    kubedr.apply(kubedr.policy(name, "s3", &json!({ "maxRate": SLOW }))).await?;
+    kubedr.policy_is(name, ("True", "Ready")).await?;
+    let job = kubedr.start_backup(name).await?;
+    let pod = kubedr.pod_of(&job).await?;
+    let harming = async {
+        harm(&pod).await?;
+        std::future::pending::<Result<()>>().await
+    };
+    tokio::select! {
+        told = kubedr.told(name, reason) => drop(told?),
+        failed = harming => failed?,
+    }
+    kubedr.end(&job).await?;
+    kubedr.change_policy(name, json!({ "maxRate": null })).await?;
+    kubedr.successful_backup(name).await.map(drop)
+}
+
+#[tokio::test]
+async fn an_image_that_is_of_no_use_is_named_and_the_right_one_is_taken_by_itself() {
+    with_kubedr("images", async |kubedr| {
+        let right = agent_image(kubedr).await?;
+        kubedr.apply(kubedr.location("s3")).await?;
+        kubedr.location_is("s3", ("True", "Ready")).await?;
+        for (image, reason) in [
+            ("kubedr.test/not-there:1", "ImagePull"),
+            ("kubedr.test/broken:1", "ImageBroken"),
+            (&right.replace("agent", "operator"), "NoResult"),
+        ] {
+            set_agent_image(kubedr, image).await?;
+            let name = reason.to_lowercase();
+            let mut location = kubedr.location(&name);
+            location["spec"]["prefix"] = json!(name);
+            kubedr.apply(location).await?;
+            within_a_minute(kubedr.location_is(&name, ("False", reason))).await?;
+        }
+        set_agent_image(kubedr, &right).await?;
+        let ready =
+            ["imagepull", "imagebroken", "noresult"].map(|name| kubedr.location_is(name, ("True", "Ready")));
+        try_join_all(ready).await.map(drop)
+    })
+    .await;
+}
+
+const IMAGE_FLAG: &str = "--agent-image=";
+
+async fn agent_image(kubedr: &Installation) -> Result<String> {
+    let arguments = operators_arguments(kubedr).await?;
+    let image = arguments.iter().find_map(|argument| argument.strip_prefix(IMAGE_FLAG));
+    image.map(str::to_owned).with_context(|| format!("no image in {arguments:?}"))
+}
+
+async fn operators_arguments(kubedr: &Installation) -> Result<Vec<String>> {
+    let operator = kubedr.api::<Deployment>().get("kubedr-operator").await?;
+    let pod = operator.spec.and_then(|spec| spec.template.spec).context("no pod")?;
+    pod.containers.into_iter().next().and_then(|container| container.args).context("no arguments")
+}
+
+async fn set_agent_image(kubedr: &Installation, image: &str) -> Result<()> {
+    let mut arguments = operators_arguments(kubedr).await?;
+    arguments.retain(|argument| !argument.starts_with(IMAGE_FLAG));
+    arguments.push(format!("{IMAGE_FLAG}{image}"));
+    let arguments =
+        json!([{ "op": "replace", "path": "/spec/template/spec/containers/0/args", "value": arguments }]);
+    let patch = Patch::Json::<()>(serde_json::from_value(arguments)?);
+    kubedr.api::<Deployment>().patch("kubedr-operator", &PatchParams::default(), &patch).await?;
+    kubedr.wait_until_operator_is_ready().await
+}
+
+#[tokio::test]
+async fn a_backup_whose_snapshot_vanishes_is_no_backup() {
+    with_kubedr("vanishing", async |kubedr| {
+        kubedr.ready_policy(&json!({})).await?;
+        let folder = kubedr.bucket.folder().join("snapshots");
+        let thief = async {
+            loop {
+                // Not there before the first snapshot.
+                for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+                    // Gone by itself, or taken at the next turn.
+                    drop(std::fs::remove_file(entry.path()));
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::select! {
+            failed = kubedr.failing_backup("etcd", "SnapshotMissing") => failed?,
+            () = thief => {}
+        }
+        assert!(kubedr.records("etcd").await?.is_empty());
+        kubedr.successful_backup("etcd").await.map(drop)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn backups_that_the_server_locks_are_made_and_stay_until_they_may_go() {
+    with_kubedr("object-lock", async |kubedr| {
+        kubedr.ready_policy(&json!({ "retainNumBackups": 1 })).await?;
+        let first = kubedr.successful_backup("etcd").await?;
+        kubedr.bucket.lock_objects().await?;
+        let second = kubedr.successful_backup("etcd").await?;
+        kubedr.policy_says("etcd", "Retained", ("False", "ObjectLocked")).await?;
+        let stored: Vec<_> = kubedr.bucket.snapshots().await?.into_iter().map(|found| found.id).collect();
+        for id in [pair(&first)?, pair(&second)?].concat() {
+            assert!(stored.contains(&id), "{id} is gone");
+        }
+        kubedr.bucket.unlock_objects().await?;
+        kubedr.successful_backup("etcd").await?;
+        kubedr.policy_says("etcd", "Retained", ("True", "Retained")).await.map(drop)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn objects_that_only_a_key_service_can_read_are_said_to_need_it() {
+    with_kubedr("kms", async |kubedr| {
+        let member = EtcdMember::start(&kubedr.cluster.machine_ip).await?;
+        let mut etcd = member.etcd().await?;
+        etcd.put("/registry/configmaps/default/a", b"k8s".to_vec()).await?;
+        etcd.put("/registry/secrets/default/a", b"k8s:enc:kms:v2:vault:sealed".to_vec()).await?;
+        kubedr.ready_policy(&json!({ "etcdEndpoint": member.endpoint() })).await?;
+        kubedr.successful_backup("etcd").await?;
+        let policy = kubedr.policy_says("etcd", "Complete", ("False", "NeedsKms")).await?;
+        let conditions = policy.status.unwrap_or_default().conditions;
+        assert!(message(&conditions, "Complete").contains("vault"), "{conditions:#?}");
+        member.delete("/registry/secrets/", "/registry/secrets0").await?;
+        kubedr.successful_backup("etcd").await?;
+        kubedr.policy_says("etcd", "Complete", ("True", "Complete")).await.map(drop)
+    })
+    .await;
+}

@@ -1,0 +1,129 @@
+//! A pod as its node sees it: processes, limits and folders that may be meddled with.
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use kube::{ResourceExt, api::ListParams};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::{Cluster, Installation, until};
+
+/// Where cgroups are: all of them, or the memory's where each kind of limit has its own.
+const CGROUPS: [&str; 2] = ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"];
+
+/// How deep a pod's cgroup is at most: the cluster's, `kubepods`, the class, the pod.
+const DEPTH: u8 = 4;
+
+/// A pod on the node.
+pub struct NodePod {
+    uid: String,
+}
+
+impl Installation {
+    /// The newest pod of a Job, once the API server has it.
+    pub async fn pod_of(&self, job: &Job) -> Result<NodePod> {
+        let labels = format!("batch.kubernetes.io/job-name={}", job.name_any());
+        let pod = until("the Job's pod", async || {
+            let mut pods = self.api::<Pod>().list(&ListParams::default().labels(&labels)).await?.items;
+            pods.sort_by_key(|pod| pod.metadata.creation_timestamp.clone());
+            Ok(pods.pop().ok_or("no pod yet"))
+        })
+        .await?;
+        let uid = pod.metadata.uid.context("a pod without uid")?;
+        Ok(NodePod { uid })
+    }
+}
+
+impl NodePod {
+    /// Sends a signal to its program of this name, once that runs.
+    pub async fn signal(&self, program: &str, signal: Signal) -> Result<()> {
+        let process = until(&format!("{program} to run in pod {}", self.uid), async || {
+            Ok(self.process(program)?.ok_or("it does not run"))
+        })
+        .await?;
+        kill(process, signal).context("failed to send a signal")
+    }
+
+    fn process(&self, program: &str) -> Result<Option<Pid>> {
+        let is_it = |process: &Pid| {
+            let cgroups = fs::read_to_string(format!("/proc/{process}/cgroup")).unwrap_or_default();
+            cgroups.contains(&self.uid)
+        };
+        Ok(processes(program)?.into_iter().find(is_it))
+    }
+
+    /// Leaves its containers no more memory than so many bytes, as often as somebody raises the limit again;
+    /// never ends.
+    pub async fn starve(&self, bytes: u64) -> Result<()> {
+        loop {
+            if let Some(cgroup) = CGROUPS.iter().find_map(|root| self.cgroup(Path::new(root), DEPTH)) {
+                let files = ["memory.max", "memory.limit_in_bytes"].map(|name| cgroup.join(name));
+                // It may be going away, or hold more than that for now: the next time tells.
+                files
+                    .iter()
+                    .filter(|file| file.exists())
+                    .for_each(|file| drop(fs::write(file, bytes.to_string())));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn cgroup(&self, below: &Path, depth: u8) -> Option<PathBuf> {
+        let entries = fs::read_dir(below).ok()?.flatten();
+        let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        folders.map(|entry| entry.path()).find_map(|path| {
+            let is_it = path.file_name()?.to_str()?.contains(&self.uid);
+            if is_it { Some(path) } else { self.cgroup(&path, depth.checked_sub(1)?) }
+        })
+    }
+}
+
+/// The processes of this machine whose program has this name.
+fn processes(program: &str) -> Result<Vec<Pid>> {
+    let entries = fs::read_dir("/proc").context("failed to list processes")?.flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_it = |process: &i32| {
+        fs::read_to_string(format!("/proc/{process}/comm")).is_ok_and(|name| name.trim_end() == program)
+    };
+    Ok(numbers.filter(is_it).map(Pid::from_raw).collect())
+}
+
+impl Cluster {
+    /// The processes of a program on the node, in pods or not.
+    pub fn processes(&self, program: &str) -> Result<Vec<Pid>> {
+        let node = self.node_process()?;
+        let mut all = processes(&program[..program.len().min(LONGEST_NAME)])?;
+        all.retain(|process| is_below(process.as_raw(), node));
+        Ok(all)
+    }
+
+    /// Ends a program on the node as a power cut does, and says how many processes it had.
+    pub fn kill(&self, program: &str) -> Result<usize> {
+        let processes = self.processes(program)?;
+        for process in &processes {
+            // One that ended meanwhile is no error.
+            let _ = kill(*process, Signal::SIGKILL);
+        }
+        Ok(processes.len())
+    }
+}
+
+/// What the kernel keeps of a program's name, bytes.
+const LONGEST_NAME: usize = 15;
+
+/// Whether a process descends from another.
+fn is_below(process: i32, ancestor: i32) -> bool {
+    let parent = |process: &i32| {
+        let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()?;
+        (parent != 0).then_some(parent)
+    };
+    std::iter::successors(Some(process), parent).any(|process| process == ancestor)
+}

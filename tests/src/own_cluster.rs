@@ -1,0 +1,61 @@
+//! A cluster of one test's own, whose programs the test may kill.
+use anyhow::{Context, Result};
+
+use crate::{Cluster, Facts, Program};
+
+/// A cluster beside that of all tests.
+pub struct OwnCluster {
+    name: &'static str,
+}
+
+/// The developer's program, which starts clusters.
+pub fn xtask() -> Result<Program> {
+    let path = std::env::var("KUBEDR_XTASK").context("KUBEDR_XTASK is not set: run `cargo xtask test`")?;
+    Ok(Program::new(path))
+}
+
+impl OwnCluster {
+    /// The one of this name, which may be running, or be what is left of one.
+    pub fn named(name: &'static str) -> Self {
+        Self { name }
+    }
+
+    /// Starts it, with what `cargo xtask cluster up` is told besides its name.
+    pub async fn up(name: &'static str, options: &[&str]) -> Result<Self> {
+        xtask()?.args(["cluster", "up", "--name", name]).args(options).succeed().await?;
+        Ok(Self::named(name))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Ends it, and all that runs on it.
+    pub async fn down(&self) -> Result<()> {
+        xtask()?.args(["cluster", "down", "--name", self.name]).succeed().await.map(drop)
+    }
+
+    /// What is to be known of it.
+    pub async fn facts(&self) -> Result<Facts> {
+        let facts = ["cluster", "env", "--output", "json", "--name", self.name];
+        Facts::read(&xtask()?.args(facts).succeed().await?)
+    }
+
+    /// The same as the tests see theirs.
+    pub async fn cluster(&self) -> Result<Cluster> {
+        Cluster::of(self.facts().await?)
+    }
+
+    /// Gives its node the product's images.
+    pub async fn load_images(&self) -> Result<()> {
+        let facts = self.facts().await?;
+        let archives = facts.get("KUBEDR_IMAGE_ARCHIVES")?.split(' ');
+        xtask()?.args(["cluster", "load", "--name", self.name]).args(archives).succeed().await.map(drop)
+    }
+}
+
+/// Folder of a set of test programs, as `hack/programs` names it; built where it is not there yet.
+pub async fn programs(set: &str) -> Result<std::path::PathBuf> {
+    Ok(xtask()?.args(["programs", set]).succeed().await?.trim().into())
+}
