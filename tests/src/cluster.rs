@@ -2,7 +2,8 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use kube::{Client, Config, config::KubeConfigOptions};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Client, Config, ResourceExt, config::KubeConfigOptions};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::{Bucket, Program};
@@ -124,6 +125,13 @@ impl Cluster {
     /// One of the test programs or of the machine's own, found on the PATH.
     pub fn program(&self, name: &str) -> Program {
         Program::new(name)
+    }
+
+    /// The folder of a pod's `emptyDir`, as this machine sees it.
+    pub fn empty_dir(&self, pod: &Pod, volume: &str) -> Result<PathBuf> {
+        let uid = pod.uid().context("the pod has no uid")?;
+        let kubelet = PathBuf::from(variable("KUBEDR_CLUSTER_FOLDER")?).join("kubelet");
+        Ok(kubelet.join("pods").join(uid).join("volumes/kubernetes.io~empty-dir").join(volume))
     }
 
     /// URL of an S3 server, by the name that `cargo xtask cluster up --s3` has for it.

@@ -7,8 +7,10 @@
 mod bucket;
 mod cluster;
 mod dump;
+pub mod escape;
 mod etcd_member;
 mod etcd_relay;
+mod host_folder;
 mod installation;
 pub mod load;
 mod metadata;
@@ -22,6 +24,7 @@ pub use bucket::{Bucket, Snapshot};
 pub use cluster::Cluster;
 pub use etcd_member::EtcdMember;
 pub use etcd_relay::{Damage, EtcdRelay};
+pub use host_folder::HostFolder;
 pub use installation::{Installation, with_kinds, with_kubedr};
 pub use metadata::{Run, condition, is_finished, message, pair};
 pub use program::{Output, Program};
