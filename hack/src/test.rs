@@ -62,9 +62,23 @@ const OTHER_SERVER: Server = Server::MinioTls;
 /// What runs against it too, each time: the tests whose answers depend on the server most.
 const ON_THE_OTHER_SERVER: [&str; 3] = ["metadata_location", "restore::", "full_bucket"];
 
-/// What only the first server can be asked: these tests change files in its folder, or speak http.
-const ON_THE_FIRST_SERVER: [&str; 6] =
-    ["lost_pack", "lock_that", "seed::", "what_a_server_answers", "connections_are_cut", "wrong_clock"];
+/// What only the first server can be asked: these tests change files in its folder, speak http, or have a cluster of
+/// their own.
+const ON_THE_FIRST_SERVER: [&str; 10] = [
+    "lost_pack",
+    "lock_that",
+    "seed::",
+    "what_a_server_answers",
+    "connections_are_cut",
+    "wrong_clock",
+    "wrong_with_a_location",
+    "snapshot_vanishes",
+    "the_server_locks",
+    "power_cut",
+];
+
+/// How many rounds of power cuts `--all` makes.
+const POWER_CUT_ROUNDS: &str = "5";
 
 /// Runs all steps up to the first that fails; the cluster is removed in any case.
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -147,6 +161,9 @@ impl Steps {
         let times = cluster.folder.join("test-times");
         let mut cargo = self.node_tests(&cluster, &[])?;
         cargo.env("KUBEDR_TEST_TIMES", &times).args(&arguments.filter);
+        if arguments.all {
+            cargo.env("KUBEDR_POWER_CUT_ROUNDS", POWER_CUT_ROUNDS);
+        }
         let result = self.rounds(&mut cargo, arguments.repeat);
         self.slowest = slowest(&fs::read_to_string(times).unwrap_or_default());
         result?;

@@ -166,37 +166,37 @@ async fn store_unasked(kubedr: &Installation, mut policy: Value) -> Result<()> {
 /// An operator that may not do its work says so, and goes on as soon as it may.
 async fn rights_that_are_taken_away(kubedr: &Installation) -> Result<()> {
     let roles = kubedr.api::<Role>();
-    let rules = roles.get("kubedr-operator").await?.rules.context("no rules")?;
-    let mut fewer = rules.clone();
+    let allowed = roles.get("kubedr-operator").await?.rules.context("no rules")?;
+    let mut fewer = allowed.clone();
     for rule in fewer.iter_mut().filter(|rule| rule.api_groups.as_deref() == Some(&["batch".to_owned()])) {
         rule.verbs.retain(|verb| ["get", "list", "watch"].contains(&verb.as_str()));
     }
     set_rules(&roles, "kubedr-operator", &fewer).await?;
     kubedr.apply(kubedr.policy("unwritable", "s3", &json!({}))).await?;
     kubedr.policy_is("unwritable", ("False", "ApiWriteFailed")).await?;
-    set_rules(&roles, "kubedr-operator", &rules).await?;
+    set_rules(&roles, "kubedr-operator", &allowed).await?;
     kubedr.policy_is("unwritable", ("True", "Ready")).await?;
 
     let roles = Api::<ClusterRole>::all(kubedr.client.clone());
     let name = format!("kubedr-operator-{}", kubedr.namespace);
-    let rules = roles.get(&name).await?.rules.context("no rules")?;
+    let allowed = roles.get(&name).await?.rules.context("no rules")?;
     set_rules(&roles, &name, &[]).await?;
     kubedr.apply(kubedr.policy("unreadable", "s3", &json!({}))).await?;
     kubedr.policy_is("unreadable", ("False", "ApiReadFailed")).await?;
-    set_rules(&roles, &name, &rules).await?;
+    set_rules(&roles, &name, &allowed).await?;
     kubedr.policy_is("unreadable", ("True", "Ready")).await.map(drop)
 }
 
 async fn set_rules<Role>(
     roles: &Api<Role>,
     name: &str,
-    rules: &[k8s_openapi::api::rbac::v1::PolicyRule],
+    allowed: &[k8s_openapi::api::rbac::v1::PolicyRule],
 ) -> Result<()>
 where
     Role: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
 {
-    let rules = Patch::Merge(json!({ "rules": rules }));
-    roles.patch(name, &PatchParams::default(), &rules).await.context("failed to change a role").map(drop)
+    let patch = Patch::Merge(json!({ "rules": allowed }));
+    roles.patch(name, &PatchParams::default(), &patch).await.context("failed to change a role").map(drop)
 }
 
 #[tokio::test]
@@ -238,14 +238,18 @@ async fn what_befalls_a_pod_is_named_and_the_next_backup_succeeds() {
                 pod.signal("agent", Signal::SIGKILL).await
             })),
             Box::pin(befalls(kubedr, ("starved", "OutOfMemory"), async |pod: &NodePod| {
-                // Enough to start the agent, too little for restic's own key.
-                pod.starve(24 << 20).await
+                // What starts a container needs more than its agent.
+                pod.signal("agent", Signal::SIGCONT).await?;
+                pod.starve(TOO_LITTLE).await
             })),
         )?;
         Ok(())
     })
     .await;
 }
+
+/// Bytes: enough for the agent, too little for restic beside it.
+const TOO_LITTLE: u64 = 12 << 20;
 
 /// Starts a slow backup, lets something befall its pod, and sees what is said of it, and the next one succeed.
 async fn befalls(

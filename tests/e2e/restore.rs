@@ -1,12 +1,11 @@
 //! What comes back: `restic restore` of a backup's pair, without kubedr.
 use std::{
-    collections::BTreeMap,
     os::unix::fs::{MetadataExt, PermissionsExt},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use anyhow::{Context, Result};
-use kubedr_tests::{Program, pair, with_kubedr};
+use kubedr_tests::{HostFolder, Program, file_tree, pair, with_kubedr};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -32,16 +31,17 @@ async fn a_backup_without_certificates_is_etcds_snapshot_and_its_description() {
 #[tokio::test]
 async fn modes_owners_and_links_come_back_as_they_were() {
     with_kubedr("owners", async |kubedr| {
-        // Beside the node's certificates: what other tests back up must not change under them.
-        let folder = kubedr.cluster.certificates.join("../restore-test");
+        let host = HostFolder::make(&kubedr.cluster, "restore-test")?;
+        let folder = host.path().join("odd");
         make_odd_files(&folder)?;
-        let extra = json!([{ "path": "/etc/kubernetes/restore-test", "type": "Directory" }]);
+        let extra = json!([{ "path": host.on_node("odd"), "type": "Directory" }]);
         kubedr.ready_policy(&json!({ "extraHostPaths": extra })).await?;
         let [first, second] = pair(&kubedr.successful_backup("etcd").await?)?;
         let target = tempfile::tempdir()?;
         kubedr.bucket.restore([&first, &second], target.path()).await?;
-        assert_eq!(tree(&target.path().join("data/host/etc/kubernetes/restore-test"))?, tree(&folder)?);
-        std::fs::remove_dir_all(&folder).context("failed to clean up")
+        let restored = target.path().join(format!("data/host{}", host.on_node("odd")));
+        assert_eq!(file_tree(&restored)?, file_tree(&folder)?);
+        Ok(())
     })
     .await;
 }
@@ -58,9 +58,7 @@ fn make_odd_files(folder: &Path) -> Result<()> {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
     }
     std::fs::set_permissions(folder.join("inner"), std::fs::Permissions::from_mode(0o751))?;
-    if !folder.join("link").is_symlink() {
-        std::os::unix::fs::symlink("inner/owned", folder.join("link"))?;
-    }
+    std::os::unix::fs::symlink("inner/owned", folder.join("link"))?;
     Ok(())
 }
 
@@ -73,12 +71,12 @@ async fn a_backup_with_certificates_comes_back_identical_to_the_byte() {
         let target = tempfile::tempdir()?;
         let [first, second] = pair(&record)?;
         kubedr.bucket.restore([&first, &second], target.path()).await?;
-        let original = tree(&kubedr.cluster.certificates)?;
+        let original = file_tree(&kubedr.cluster.certificates)?;
         assert!(original.contains_key(Path::new("etcd/ca.key")), "the test cluster has kubeadm's layout: {original:?}");
-        assert_eq!(tree(&target.path().join("data/certificates"))?, original);
+        assert_eq!(file_tree(&target.path().join("data/certificates"))?, original);
         assert_eq!(
-            tree(&target.path().join("data/host/etc/kubernetes/pki/etcd"))?,
-            tree(&kubedr.cluster.certificates.join("etcd"))?
+            file_tree(&target.path().join("data/host/etc/kubernetes/pki/etcd"))?,
+            file_tree(&kubedr.cluster.certificates.join("etcd"))?
         );
         described(target.path()).await?;
         etcd_accepts(target.path(), &record).await
@@ -86,52 +84,17 @@ async fn a_backup_with_certificates_comes_back_identical_to_the_byte() {
     .await;
 }
 
-/// What a restored file must have in common with the original.
-#[derive(Debug, PartialEq)]
-struct Entry {
-    mode: u32,
-    owner: (u32, u32),
-    content: Vec<u8>,
-}
-
-fn walk(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).with_context(|| format!("failed to list {}", folder.display()))? {
-        let path = entry?.path();
-        if path.symlink_metadata()?.is_dir() {
-            found.extend(walk(&path)?);
-        }
-        found.push(path);
-    }
-    found.sort();
-    Ok(found)
-}
-
 fn names(folder: &Path) -> Result<Vec<String>> {
-    let relative = |path: &PathBuf| path.strip_prefix(folder).map(|path| path.display().to_string());
-    Ok(walk(folder)?.iter().map(relative).collect::<Result<_, _>>()?)
-}
-
-fn tree(folder: &Path) -> Result<BTreeMap<PathBuf, Entry>> {
-    let entry = |path: PathBuf| -> Result<(PathBuf, Entry)> {
-        let metadata = path.symlink_metadata()?;
-        let content = match metadata.file_type() {
-            kind if kind.is_dir() => Vec::new(),
-            kind if kind.is_symlink() => std::fs::read_link(&path)?.into_os_string().into_encoded_bytes(),
-            _ => std::fs::read(&path)?,
-        };
-        let entry =
-            Entry { mode: metadata.permissions().mode(), owner: (metadata.uid(), metadata.gid()), content };
-        Ok((path.strip_prefix(folder)?.to_owned(), entry))
-    };
-    walk(folder)?.into_iter().map(entry).collect()
+    Ok(file_tree(folder)?.keys().map(|path| path.display().to_string()).collect())
 }
 
 /// `kubedr.json` describes each restored file as it is.
 async fn described(target: &Path) -> Result<()> {
     let description: Value = serde_json::from_slice(&std::fs::read(target.join("data/kubedr.json"))?)?;
     let files = description["files"].as_array().context("no list of files")?;
-    for path in walk(&target.join("data/certificates"))?.iter().filter(|path| path.is_file()) {
+    let certificates = target.join("data/certificates");
+    let paths = file_tree(&certificates)?.into_keys().map(|path| certificates.join(path));
+    for path in paths.filter(|path| path.is_file()) {
         let name = format!("/{}", path.strip_prefix(target)?.display());
         let file = files
             .iter()
@@ -142,7 +105,7 @@ async fn described(target: &Path) -> Result<()> {
         assert_eq!(file["uid"], metadata.uid(), "{name}");
         assert_eq!(file["gid"], metadata.gid(), "{name}");
         assert_eq!(file["mode"], format!("{:04o}", metadata.permissions().mode() & 0o7777), "{name}");
-        assert_eq!(file["sha256"], sha256(path, None).await?, "{name}");
+        assert_eq!(file["sha256"], sha256(&path, None).await?, "{name}");
     }
     Ok(())
 }

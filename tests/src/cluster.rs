@@ -2,8 +2,9 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::Pod;
 use kube::{
-    Client, Config,
+    Client, Config, ResourceExt,
     config::{KubeConfigOptions, Kubeconfig},
 };
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
@@ -179,6 +180,12 @@ impl Cluster {
             Ok(kubeconfig) => program.env("KUBECONFIG", kubeconfig),
             Err(_) => program,
         }
+    }
+
+    /// The folder of a pod's `emptyDir`, as this machine sees it.
+    pub fn empty_dir(&self, pod: &Pod, volume: &str) -> Result<PathBuf> {
+        let uid = pod.uid().context("the pod has no uid")?;
+        self.file(&format!("kubelet/pods/{uid}/volumes/kubernetes.io~empty-dir/{volume}"))
     }
 
     /// URL of an S3 server, by the name that `cargo xtask cluster up --s3` has for it.

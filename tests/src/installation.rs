@@ -47,6 +47,10 @@ pub async fn with_kubedr(name: &str, test: impl AsyncFnOnce(&Installation) -> Re
 }
 
 /// The same, on another cluster than that of all tests.
+///
+/// # Panics
+///
+/// Where the test fails, as a test does.
 pub async fn with_kubedr_on(
     cluster: Cluster,
     name: &str,
@@ -151,7 +155,7 @@ impl Installation {
         self.make_secret("etcd-creds", &self.cluster.etcd_credentials()?).await
     }
 
-    /// Makes the ConfigMap `s3-ca` of a certificate.
+    /// Makes the config map `s3-ca` of a certificate.
     pub async fn make_authority(&self, file: &Path) -> Result<()> {
         let certificate = std::fs::read_to_string(file).context("failed to read the authority")?;
         self.apply(json!({

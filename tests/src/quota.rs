@@ -69,6 +69,9 @@ impl Bucket {
         let curl = curl.args(["--header", "X-Amz-Content-Sha256: UNSIGNED-PAYLOAD"]);
         let authority =
             self.authority.iter().flat_map(|file| ["--cacert".into(), file.clone().into_os_string()]);
+        let sum = Program::new("sh").args(["-c", "openssl dgst -md5 -binary | openssl base64"]);
+        let sum = sum.input(body).succeed().await?;
+        let curl = curl.args(["--header", &format!("Content-MD5: {}", sum.trim())]);
         let curl = curl.args(authority).args(["--data-binary", body, url]);
         curl.input(keys).succeed().await.map(drop)
     }

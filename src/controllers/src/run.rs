@@ -277,14 +277,14 @@ fn text(pod: &Pod) -> &str {
 
 fn by_exit(pod: &Pod, ended: &ContainerStateTerminated) -> Failure {
     let (name, code) = (pod.name_any(), ended.exit_code);
-    match (ended.reason.as_deref(), code) {
-        (_, 130 | 137 | 143) => {
-            Failure::new(Reason::Killed, format!("pod {name} was ended from outside (exit code {code})"))
-        }
-        (Some("ContainerCannotRun" | "StartError"), _) => Failure::new(
+    match code {
+        _ if did_not_start(ended) => Failure::new(
             Reason::ImageBroken,
             format!("pod {name} could not start: {}", ended.message.as_deref().unwrap_or_default()),
         ),
+        130 | 137 | 143 => {
+            Failure::new(Reason::Killed, format!("pod {name} was ended from outside (exit code {code})"))
+        }
         _ => Failure::new(Reason::NoResult, format!("pod {name} ended with exit code {code} and no result")),
     }
 }
@@ -311,8 +311,14 @@ fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
     container(pod)?.state.as_ref()?.terminated.as_ref()
 }
 
+/// What the agent left; where its container did not start, the words there are the runtime's.
 fn message(pod: &Pod) -> &str {
-    terminated(pod).and_then(|ended| ended.message.as_deref()).unwrap_or_default()
+    let ended = terminated(pod).filter(|ended| !did_not_start(ended));
+    ended.and_then(|ended| ended.message.as_deref()).unwrap_or_default()
+}
+
+fn did_not_start(ended: &ContainerStateTerminated) -> bool {
+    matches!(ended.reason.as_deref(), Some("ContainerCannotRun" | "StartError"))
 }
 
 /// What is left of the wait after a failure that ended at `ended`; nothing where it is time to try again.

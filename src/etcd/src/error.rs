@@ -76,6 +76,14 @@ impl From<tonic::Status> for Refusal {
     }
 }
 
+impl Refusal {
+    /// Whether what answers has no such call. kine answers like etcd until it is asked for a snapshot, and then in
+    /// words only.
+    fn is_beyond_it(&self) -> bool {
+        self.0.code() == Code::Unimplemented || self.0.message() == "snapshot is not supported"
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The server's own words may be long; what they are about stands at their beginning.
@@ -99,6 +107,7 @@ impl Error {
             Self::Credentials { .. } => Reason::EtcdCertificateInvalid,
             Self::Connect { source, .. } => classify(None, &**source),
             Self::Silent { .. } => Reason::EtcdUnreachable,
+            Self::Call { source, .. } if source.is_beyond_it() => Reason::NotEtcd,
             Self::Call { source, .. } => classify(Some(source.0.code()), source),
             Self::Found { reason, .. } => *reason,
         }
@@ -196,8 +205,6 @@ fn speaks_no_http2(error: &(dyn StdError + 'static)) -> bool {
 
 fn by_code(code: Option<Code>) -> Reason {
     match code {
-        // kine answers like etcd until it is asked for a snapshot.
-        Some(Code::Unimplemented) => Reason::NotEtcd,
         Some(Code::PermissionDenied | Code::Unauthenticated) => Reason::EtcdCertificateInvalid,
         _ => Reason::EtcdUnreachable,
     }
@@ -245,7 +252,6 @@ mod tests {
         wrapped("connection error detected: frame with invalid size"),
         Reason::NotEtcd
     )]
-    #[case::call_unknown_there(Some(Code::Unimplemented), wrapped("x"), Reason::NotEtcd)]
     #[case::user_without_rights(Some(Code::PermissionDenied), wrapped("x"), Reason::EtcdCertificateInvalid)]
     #[case::refused(
         None,
@@ -265,6 +271,16 @@ mod tests {
         let source = tonic::Status::from_error(Box::new(refused)).into();
         let failure = Error::Call { endpoint: String::new(), call: "Status", source }.failure();
         assert_eq!((failure.reason, failure.field.as_deref()), (Reason::EtcdCertificateInvalid, Some(field)));
+    }
+
+    #[rstest]
+    #[case::what_lacks_the_call(tonic::Status::unimplemented("unknown method"), Reason::NotEtcd)]
+    #[case::kine(tonic::Status::unknown("snapshot is not supported"), Reason::NotEtcd)]
+    #[case::etcd(tonic::Status::unknown("etcdserver: no space"), Reason::EtcdUnreachable)]
+    fn answered_by(#[case] answer: tonic::Status, #[case] reason: Reason) {
+        let error =
+            Error::Call { endpoint: String::new(), call: "Maintenance/Snapshot", source: answer.into() };
+        assert_eq!(error.reason(), reason);
     }
 
     #[rstest]

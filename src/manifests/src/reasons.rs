@@ -36,14 +36,18 @@ const TITLES: &[(Group, &str)] = &[
 /// What no test of ours produces for real, and why; each is judged by pure tests.
 const UNPRODUCED: &[(Reason, &str)] = &[
     (Reason::MountFailed, "a mount that fails although its source is there takes broken storage"),
-    (Reason::Evicted, "backup pods are critical to the cluster, and a kubelet evicts no such pod; an admission may change that"),
+    (
+        Reason::Evicted,
+        "backup pods are critical to the cluster, and a kubelet evicts no such pod; an admission may change that",
+    ),
     (Reason::MissedRun, "it is told 20 minutes after a slot at the earliest"),
     (Reason::Unknown, "it takes an agent of a later version"),
     (Reason::Bug, "who knew how would mend it"),
 ];
 
 fn unproduced() -> String {
-    let lines: String = UNPRODUCED.iter().map(|(reason, why)| format!("- `{reason}`: {why}.\n")).collect();
+    let lines: Vec<_> = UNPRODUCED.iter().map(|(reason, why)| format!("- `{reason}`: {why}.\n")).collect();
+    let lines = lines.concat();
     format!(
         "\n## Not produced for real\n\nA test on a real cluster in `tests/e2e` produces each reason that a backup can meet, but for:\n\n{lines}"
     )

@@ -58,7 +58,7 @@ fn a_pod_that_ended(
 )]
 #[case::never_begun(json!({ "phase": "Failed" }), "Killed")]
 #[case::could_not_start(
-    json!({ "phase": "Failed", "containerStatuses": [container(&json!({ "terminated": { "exitCode": 128, "reason": "StartError" } }))] }),
+    json!({ "phase": "Failed", "containerStatuses": [container(&json!({ "terminated": { "exitCode": 128, "reason": "StartError", "message": "failed to create containerd task" } }))] }),
     "ImageBroken"
 )]
 fn a_failed_pod_that_was(#[case] status: Value, #[case] expected: &str) {

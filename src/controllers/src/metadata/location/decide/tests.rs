@@ -64,6 +64,7 @@ impl World {
     fn with_job(mut self, end: Option<(&str, &str)>) -> Self {
         let mut job = fixtures::job("local-minio-init", "BackupLocation", &self.location, end);
         job.annotations_mut().insert(marks::MADE_FOR.to_owned(), build::made_for(&self.location));
+        job.spec = build::init_job(&self.location, &self.settings, &self.nodes).spec;
         self.job = Some(job);
         self
     }
@@ -340,4 +341,14 @@ fn init_job_manifest_without_a_control_plane_node_and_with_everything_set() {
     settings.cluster_name = Some("berlin".to_owned());
     settings.agent_image_pull_policy = Some("Never".to_owned());
     insta::assert_yaml_snapshot!(build::init_job(&location, &settings, &[]));
+}
+
+#[test]
+fn a_job_that_cannot_begin_goes_once_another_image_is_wanted() {
+    let stuck = new().without_node();
+    assert_eq!(decide(&stuck).delete, []);
+    let other = crate::Settings { agent_image: "another".to_owned(), ..(*stuck.settings).clone() };
+    let working = World { settings: std::sync::Arc::new(other), ..stuck };
+    assert_eq!(decide(&working).delete.len(), 1);
+    assert_eq!(decide(&World { pods: Vec::new(), ..working }).delete, [], "it begins in a moment");
 }
