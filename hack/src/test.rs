@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cluster::{Kubernetes, Server};
+use crate::programs::PROMETHEUS;
 use crate::toolchain::Toolchain;
 use crate::{cluster, command, demo, image};
 
@@ -105,6 +106,16 @@ fn slowest(lines: &str) -> Vec<(f32, String)> {
     tests
 }
 
+/// The facts of a cluster, with promtool on the PATH, which no cluster needs.
+fn variables(cluster: &cluster::Cluster) -> Result<Vec<(&'static str, String)>> {
+    let mut variables = cluster::variables(cluster)?;
+    let promtool = PROMETHEUS.ensure()?;
+    for (_, path) in variables.iter_mut().filter(|(name, _)| *name == "PATH") {
+        *path = format!("{path}:{}", promtool.display());
+    }
+    Ok(variables)
+}
+
 impl Steps {
     fn all(&mut self, arguments: &Arguments) -> Result<()> {
         let filter = arguments.filter.as_deref();
@@ -116,6 +127,7 @@ impl Steps {
         let unit = ["test", "--workspace", "--exclude", "kubedr-tests", "--"];
         self.cargo("unit tests", &[&unit[..], filter.as_slice()].concat())?;
         // Before the cluster starts: one that only waits for a compiler is in the way.
+        self.step("promtool", |_| PROMETHEUS.ensure())?;
         self.cargo("compile node tests", &["test", "--package", "kubedr-tests", "--no-run"])?;
         let images = self.step("images", |_| image::build(false))?;
         // Whatever an interrupted run has left is not what these tests start from.
@@ -177,7 +189,7 @@ impl Steps {
     /// The command that runs the tests on a cluster; what follows chooses among them by name.
     fn node_tests(&self, cluster: &cluster::Cluster, targets: &[&str]) -> Result<Command> {
         let mut cargo = self.toolchain.cargo();
-        cargo.env("RUST_TEST_THREADS", THREADS).envs(cluster::variables(cluster)?);
+        cargo.env("RUST_TEST_THREADS", THREADS).envs(variables(cluster)?);
         cargo.args(["test", "--package", "kubedr-tests", "--no-fail-fast"]).args(targets).arg("--");
         Ok(cargo)
     }

@@ -4,6 +4,7 @@ mod faults;
 mod metadata_location;
 mod metadata_policy;
 mod metadata_record;
+mod metrics;
 mod restore;
 mod secrets;
 mod seed;

@@ -71,6 +71,10 @@ impl Error {
         }
     }
 
+    /// Every word that [`Self::reason`] has.
+    pub const REASONS: [Reason; 4] =
+        [Reason::InvalidSpec, Reason::NameTaken, Reason::ApiReadFailed, Reason::ApiWriteFailed];
+
     /// `reason` of the `Ready` condition, and the metric label. Part of the API.
     pub fn reason(&self) -> Reason {
         match self {
@@ -79,5 +83,26 @@ impl Error {
             Self::Write { .. } | Self::Leaving { .. } => Reason::ApiWriteFailed,
             Self::NameTaken { .. } => Reason::NameTaken,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_of_an_error_is_in_the_list() {
+        let (kind, name) = (|| "Job".to_owned(), || "a".to_owned());
+        let source = || CallError::TimedOut;
+        let errors = [
+            Error::Malformed(name()),
+            Error::Read { what: "jobs", source: source() },
+            Error::Write { kind: kind(), name: name(), source: source() },
+            Error::Refused { kind: kind(), source: source() },
+            Error::Leaving { kind: kind(), name: name() },
+            Error::NameTaken { kind: kind(), name: name() },
+        ];
+        let reasons: std::collections::BTreeSet<_> = errors.iter().map(Error::reason).collect();
+        assert_eq!(reasons, Error::REASONS.into());
     }
 }
