@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cluster::{Kubernetes, Server};
-use crate::programs::{KINE, ProgramSet};
+use crate::programs::{KINE, PROMETHEUS, ProgramSet};
 use crate::toolchain::Toolchain;
 use crate::{cluster, command, demo, image};
 
@@ -51,7 +51,7 @@ const OTHER_VERSIONS: [(&str, Kubernetes); 2] =
     [("API of 1.33", Kubernetes::V1_33), ("API of 1.36", Kubernetes::V1_36)];
 
 /// Programs of single tests, which find them by `cargo xtask programs`.
-const TEST_PROGRAMS: [&ProgramSet; 1] = [&KINE];
+const TEST_PROGRAMS: [&ProgramSet; 2] = [&KINE, &PROMETHEUS];
 
 /// How many tests run at once: they wait more than they compute.
 const THREADS: &str = "6";

@@ -5,6 +5,7 @@ mod host_files;
 mod metadata_location;
 mod metadata_policy;
 mod metadata_record;
+mod metrics;
 mod power_cut;
 mod privilege;
 mod reasons;

@@ -355,14 +355,14 @@ async fn backups_that_the_server_locks_are_made_and_stay_until_they_may_go() {
     with_kubedr("object-lock", async |kubedr| {
         kubedr.ready_policy(&json!({ "retainNumBackups": 1 })).await?;
         let first = kubedr.successful_backup("etcd").await?;
-        kubedr.bucket.lock_objects().await?;
+        kubedr.bucket.hold_snapshots(true).await?;
         let second = kubedr.successful_backup("etcd").await?;
         kubedr.policy_says("etcd", "Retained", ("False", "ObjectLocked")).await?;
         let stored: Vec<_> = kubedr.bucket.snapshots().await?.into_iter().map(|found| found.id).collect();
         for id in [pair(&first)?, pair(&second)?].concat() {
             assert!(stored.contains(&id), "{id} is gone");
         }
-        kubedr.bucket.unlock_objects().await?;
+        kubedr.bucket.hold_snapshots(false).await?;
         kubedr.successful_backup("etcd").await?;
         kubedr.policy_says("etcd", "Retained", ("True", "Retained")).await.map(drop)
     })

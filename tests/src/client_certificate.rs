@@ -16,7 +16,9 @@ impl Cluster {
         let sign =
             Program::new("openssl").args(["x509", "-req", "-CAcreateserial", "-days", &days.to_string()]);
         let sign = sign.arg("-CA").arg(authority.join("ca.crt")).arg("-CAkey").arg(authority.join("ca.key"));
-        let serial = sign.arg("-CAserial").arg(file("serial"));
+        // Without extensions it would be of a version that nobody takes.
+        std::fs::write(file("extensions"), "extendedKeyUsage = clientAuth\n")?;
+        let serial = sign.arg("-CAserial").arg(file("serial")).arg("-extfile").arg(file("extensions"));
         serial.arg("-in").arg(file("request")).arg("-out").arg(file("certificate")).succeed().await?;
         let read = |name: &str| std::fs::read_to_string(file(name)).with_context(|| format!("no {name}"));
         let [ca, ..] = self.etcd_credentials()?;

@@ -25,26 +25,18 @@ impl Bucket {
         self.on_the_node(&format!("mount -o remount,size={ENOUGH} '{folder}'")).await
     }
 
-    /// Forbids to delete what is stored and will be, as an administrator who fears ransomware does; versitygw does so
-    /// without versions.
-    pub async fn lock_objects(&self) -> Result<()> {
-        self.object_lock(
-            "<Rule><DefaultRetention><Mode>COMPLIANCE</Mode><Days>1</Days></DefaultRetention></Rule>",
-        )
-        .await
-    }
-
-    /// Allows it again.
-    pub async fn unlock_objects(&self) -> Result<()> {
-        self.object_lock("").await
-    }
-
-    async fn object_lock(&self, rule: &str) -> Result<()> {
+    /// Forbids to delete the snapshots that are there, or allows it again; versitygw does so without versions.
+    pub async fn hold_snapshots(&self, holds: bool) -> Result<()> {
         let Self { endpoint, name, .. } = self;
-        let body = format!(
-            "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled>{rule}</ObjectLockConfiguration>"
-        );
-        self.put(&format!("{endpoint}/{name}?object-lock="), &body).await
+        let lock = "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>";
+        self.put(&format!("{endpoint}/{name}?object-lock="), lock).await?;
+        let status = if holds { "ON" } else { "OFF" };
+        let hold = format!("<LegalHold><Status>{status}</Status></LegalHold>");
+        for entry in std::fs::read_dir(self.folder().join("snapshots")).context("no snapshots")? {
+            let snapshot = entry?.file_name().to_string_lossy().into_owned();
+            self.put(&format!("{endpoint}/{name}/snapshots/{snapshot}?legal-hold="), &hold).await?;
+        }
+        Ok(())
     }
 
     fn is_minio(&self) -> bool {

@@ -10,6 +10,8 @@ use model::SnapshotId;
 pub const DEFAULT_NAMESPACE: &str = "kubedr-system";
 /// `ServiceAccount` of the operator.
 pub const OPERATOR_ACCOUNT: &str = "kubedr-operator";
+/// Service of the operator's metrics.
+pub const METRICS_SERVICE: &str = "kubedr-operator-metrics";
 /// `ServiceAccount` of agents' pods: no token, no rights.
 pub const AGENT_ACCOUNT: &str = "kubedr-agent";
 

@@ -7,8 +7,10 @@
 mod agent_pod;
 #[cfg(test)]
 mod fixtures;
+mod known;
 mod marks;
 pub mod metadata;
+pub mod metrics;
 mod ownership;
 mod placement;
 mod rbac;
@@ -20,6 +22,7 @@ use std::sync::Arc;
 
 use api::AllowedHostPaths;
 
+pub use known::Known;
 pub use rbac::{LEASE, RBAC};
 
 /// What an administrator decided for all objects, and what is known of the cluster.
@@ -43,6 +46,8 @@ pub struct Context {
     pub runtime: runtime::Context,
     /// What an administrator decided.
     pub settings: Arc<Settings>,
+    /// What the controllers know together.
+    pub known: Arc<Known>,
 }
 
 impl AsRef<runtime::Context> for Context {

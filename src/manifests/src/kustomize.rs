@@ -15,8 +15,8 @@ pub fn files() -> Vec<File> {
         kustomization("rbac", "What operator and agents may do.", &["accounts.yaml", "operator.yaml"]),
         kustomization(
             "manager",
-            "The namespace and the operator in it.",
-            &["namespace.yaml", "deployment.yaml"],
+            "The namespace, the operator in it, and the service of its metrics.",
+            &["namespace.yaml", "deployment.yaml", "service.yaml"],
         ),
         kustomization(
             "default",

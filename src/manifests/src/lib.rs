@@ -1,14 +1,15 @@
-//! Everything under `config/`, and `docs/reasons.md`, made from Rust.
+//! Everything under `config/`, `docs/reasons.md` and `docs/metrics.md`, made from Rust.
 //!
 //! ```text
-//! api: kinds, samples ─┐
-//! controllers: RBAC ───┼─▶ files() ─▶ write(), or drift() that says what differs
-//! model: reasons ──────┘
+//! api: kinds, samples ────────┐
+//! controllers: RBAC, metrics ─┼─▶ files() ─▶ write(), or drift() that says what differs
+//! model: reasons ─────────────┘
 //! ```
 //!
 //! Nothing here talks to a cluster.
 mod definitions;
 mod kustomize;
+mod metrics;
 mod operator;
 mod rbac;
 mod reasons;
@@ -25,6 +26,7 @@ pub fn files() -> Vec<File> {
     files.extend(rbac::files());
     files.extend(samples::files());
     files.extend(operator::files());
+    files.push(metrics::file());
     files.push(reasons::file());
     files.sort_by(|one, other| one.path.cmp(&other.path));
     files

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Parser;
 
-/// Writes config/ and docs/reasons.md.
+/// Writes config/, docs/metrics.md and docs/reasons.md.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Write nothing; list what differs and fail if anything does.

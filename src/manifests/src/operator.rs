@@ -1,4 +1,4 @@
-//! `config/manager`: the namespace, and the operator in it.
+//! `config/manager`: the namespace, the operator in it, and the service of its metrics.
 use api::names;
 use serde_json::{Value, json};
 
@@ -13,7 +13,12 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// uid of the operator's process; the customary one for "nobody in particular".
 const USER: i64 = 65532;
 
-/// Namespace and Deployment.
+/// The port of metrics, on container and service.
+const METRICS: &str = "metrics";
+/// What `--metrics-address` is by default.
+const METRICS_PORT: u16 = 8080;
+
+/// Namespace, Deployment and Service.
 pub fn files() -> Vec<File> {
     let namespace_comment = format!(
         "{MARK} from src/manifests. Do not edit.\n\n\
@@ -30,9 +35,15 @@ pub fn files() -> Vec<File> {
          quota binds system priorities to other namespaces (GKE does), remove the line.\n\
          No CPU limit: it would slow the operator just when there is most to do."
     );
+    let service_comment = format!(
+        "{MARK} from src/manifests. Do not edit.\n\n\
+         For Prometheus, or any scraper: plain http, path /metrics. Each replica answers for itself, so\n\
+         scrape endpoints, not the service's address. docs/metrics.md says what is there."
+    );
     vec![
         File::new("config/manager/namespace.yaml", yaml::document(&namespace_comment, &[namespace()])),
         File::new("config/manager/deployment.yaml", yaml::document(&deployment_comment, &[deployment()])),
+        File::new("config/manager/service.yaml", yaml::document(&service_comment, &[service()])),
     ]
 }
 
@@ -106,7 +117,10 @@ fn container() -> Value {
             format!("--agent-image=kubedr/agent:{VERSION}"),
             "--leader-elect",
         ],
-        "ports": [{ "name": "health", "containerPort": 8081 }],
+        "ports": [
+            { "name": "health", "containerPort": 8081 },
+            { "name": METRICS, "containerPort": METRICS_PORT },
+        ],
         "livenessProbe": probe("/healthz"),
         "readinessProbe": probe("/readyz"),
         "resources": {
@@ -121,9 +135,28 @@ fn container() -> Value {
     })
 }
 
+fn service() -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": names::METRICS_SERVICE,
+            "namespace": names::DEFAULT_NAMESPACE,
+            "labels": labels("operator"),
+        },
+        "spec": {
+            "selector": labels("operator"),
+            "ports": [{ "name": METRICS, "port": METRICS_PORT, "targetPort": METRICS }],
+        },
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::{apps::v1::Deployment, core::v1::Namespace};
+    use k8s_openapi::api::{
+        apps::v1::Deployment,
+        core::v1::{Namespace, Service},
+    };
     use serde::de::DeserializeOwned;
 
     use super::*;
@@ -138,14 +171,14 @@ mod tests {
     fn every_field_is_one_that_kubernetes_knows() {
         is::<Namespace>(&namespace());
         is::<Deployment>(&deployment());
+        is::<Service>(&service());
     }
 
     #[test]
-    fn the_selector_finds_the_pods() {
+    fn the_selectors_find_the_pods() {
         let deployment = deployment();
-        assert_eq!(
-            deployment["spec"]["selector"]["matchLabels"],
-            deployment["spec"]["template"]["metadata"]["labels"]
-        );
+        let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+        assert_eq!(deployment["spec"]["selector"]["matchLabels"], *labels);
+        assert_eq!(service()["spec"]["selector"], *labels);
     }
 }

@@ -34,6 +34,10 @@ pub struct Flags {
     #[arg(long, default_value = ":8081")]
     health_address: String,
 
+    /// Where /metrics is served, over plain http; `:8080` means all addresses.
+    #[arg(long, default_value = ":8080")]
+    metrics_address: String,
+
     /// Wait for the lease `kubedr-operator`, so that of several processes one works.
     #[arg(long)]
     leader_elect: bool,
@@ -80,6 +84,8 @@ pub struct Config {
     pub cluster_name: Option<String>,
     /// Where health is served: the first address that works.
     pub health: Vec<SocketAddr>,
+    /// Where metrics are served: the first address that works.
+    pub metrics: Vec<SocketAddr>,
     /// Whether to wait for the lease.
     pub leader_elect: bool,
     /// How log lines look.
@@ -92,9 +98,8 @@ impl TryFrom<Flags> for Config {
     type Error = Violation;
 
     fn try_from(flags: Flags) -> Result<Self, Violation> {
-        let health = addresses(&flags.health_address).map_err(|error| {
-            Violation::new("--health-address", format!("{:?}: {error}", flags.health_address))
-        })?;
+        let health = addresses("--health-address", &flags.health_address)?;
+        let metrics = addresses("--metrics-address", &flags.metrics_address)?;
         let allowed_host_paths = if flags.allowed_host_paths.is_empty() {
             AllowedHostPaths::default()
         } else {
@@ -112,6 +117,7 @@ impl TryFrom<Flags> for Config {
             allowed_host_paths,
             cluster_name: flags.cluster_name.filter(|name| !name.is_empty()),
             health,
+            metrics,
             leader_elect: flags.leader_elect,
             log_format: flags.log_format,
             log_level: quiet(flags.log_level),
@@ -125,13 +131,13 @@ fn quiet(level: String) -> String {
 }
 
 /// Without a host: all addresses of both families, or of the old one where a kernel has no other.
-fn addresses(text: &str) -> Result<Vec<SocketAddr>, AddrParseError> {
-    match text.strip_prefix(':') {
-        Some(port) => {
-            [format!("[::]:{port}"), format!("0.0.0.0:{port}")].iter().map(|all| all.parse()).collect()
-        }
-        None => Ok(vec![text.parse()?]),
-    }
+fn addresses(flag: &str, text: &str) -> Result<Vec<SocketAddr>, Violation> {
+    let all = match text.strip_prefix(':') {
+        Some(port) => vec![format!("[::]:{port}"), format!("0.0.0.0:{port}")],
+        None => vec![text.to_owned()],
+    };
+    let parsed: Result<_, AddrParseError> = all.iter().map(|address| address.parse()).collect();
+    parsed.map_err(|error| Violation::new(flag, format!("{text:?}: {error}")))
 }
 
 #[cfg(test)]
@@ -156,14 +162,17 @@ mod tests {
     #[rstest]
     #[case::port_only(":8081", &["[::]:8081", "0.0.0.0:8081"])]
     #[case::one_address("127.0.0.1:1", &["127.0.0.1:1"])]
-    fn health_is_served_at(#[case] flag: &str, #[case] expected: &[&str]) {
-        let config = config(&["--health-address", flag]).expect("sound");
-        assert_eq!(config.health.iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
+    fn is_served_at(#[case] flag: &str, #[case] expected: &[&str]) {
+        let config = config(&["--health-address", flag, "--metrics-address", flag]).expect("sound");
+        for found in [config.health, config.metrics] {
+            assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
+        }
     }
 
     #[rstest]
     #[case::relative_path("--allowed-host-path=etc", "--allowed-host-path")]
     #[case::no_port("--health-address=localhost", "--health-address")]
+    #[case::no_port_for_metrics("--metrics-address=0", "--metrics-address")]
     fn refuses(#[case] flag: &str, #[case] path: &str) {
         assert_eq!(config(&[flag]).expect_err("refused").path, path);
     }

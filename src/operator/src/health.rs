@@ -1,13 +1,8 @@
 //! `/healthz` and `/readyz`: one gate per controller, and one for the API server.
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, Result};
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use runtime::Gate;
-use tokio::net::TcpListener;
 
 /// What readiness depends on.
 #[derive(Clone, Debug, Default)]
@@ -49,13 +44,8 @@ impl Health {
     }
 }
 
-/// Serves at the first address that can be bound.
-pub async fn serve(health: Health, addresses: &[SocketAddr]) -> Result<()> {
-    let listener = TcpListener::bind(addresses).await.context("failed to listen for health")?;
-    axum::serve(listener, router(health)).await.context("failed to serve health")
-}
-
-fn router(health: Health) -> Router {
+/// Answers probes, and nothing else.
+pub fn router(health: Health) -> Router {
     Router::new().route("/healthz", get(|| async { "ok" })).route("/readyz", get(ready)).with_state(health)
 }
 

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! flags ─▶ Config ─▶ client, settings ─▶ lease ─▶ controllers
-//!                          └─▶ health endpoints
+//!                          └─▶ health, metrics over HTTP
 //! ```
 mod config;
 mod health;
 mod lead;
+mod metrics;
+mod serve;
 mod start;
 
 use std::process::ExitCode;

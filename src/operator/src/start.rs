@@ -15,7 +15,7 @@ use controllers::{
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt};
-use runtime::{Gate, Wiring, call, lease::Elector};
+use runtime::{Gate, Wiring, call, lease::Elector, metrics::Meters};
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::JoinSet,
@@ -27,6 +27,8 @@ use crate::{
     config::Config,
     health::{self, Health},
     lead::Leadership,
+    metrics::{self, Metrics, Told},
+    serve::{Door, serve},
 };
 
 /// How long reconciles may take to end: less than a pod's usual 30 s, and more than a request.
@@ -38,18 +40,35 @@ const PAUSE: Duration = Duration::from_secs(2);
 pub async fn run(config: Config) -> Result<()> {
     let stopped = stopped()?;
     tokio::pin!(stopped);
-    let health = Health::default();
-    let serving = health::serve(health.clone(), &config.health);
-    tokio::pin!(serving);
+    let front = Front { health: Health::default(), metrics: Metrics::new(clock) };
     tokio::select! {
-        served = &mut serving => served,
-        done = work(&config, &health, &mut stopped) => done,
+        served = front.serve(&config) => served,
+        done = work(&config, &front, &mut stopped) => done,
+    }
+}
+
+/// What the process tells of itself.
+struct Front {
+    health: Health,
+    metrics: Metrics,
+}
+
+/// Answers are a word: many may ask, so that none keeps the kubelet out.
+const HEALTH: Door = Door { what: "health", most: 1000, longest: Duration::from_secs(10) };
+/// Answers are long, and are kept until they are read.
+const METRICS: Door = Door { what: "metrics", most: 16, longest: Duration::from_secs(10) };
+
+impl Front {
+    async fn serve(&self, config: &Config) -> Result<()> {
+        let health = serve(HEALTH, &config.health, health::router(self.health.clone()));
+        let metrics = serve(METRICS, &config.metrics, metrics::router(self.metrics.clone()));
+        tokio::try_join!(health, metrics).map(|((), ())| ())
     }
 }
 
 async fn work(
     config: &Config,
-    health: &Health,
+    front: &Front,
     stopped: &mut (impl Future<Output = ()> + Unpin),
 ) -> Result<()> {
     let client = client().await?;
@@ -58,16 +77,18 @@ async fn work(
         uid = cluster_uid(&client) => uid,
         () = &mut *stopped => return Ok(()),
     };
-    health.reached();
+    front.health.reached();
     let mut leadership = leadership(config, &client, &instance);
     tokio::select! {
         () = leadership.acquire() => {}
         () = &mut *stopped => return Ok(()),
     }
-    health.leading();
+    front.health.leading();
     tracing::info!(namespace = config.namespace, instance, cluster_uid, "leading");
-    let assembly = Assembly { config, client, instance, settings: Arc::new(settings(config, cluster_uid)) };
-    lead(assembly, health, leadership, stopped).await
+    let settings = Arc::new(settings(config, cluster_uid));
+    let told = Told { known: Arc::default(), settings, meters: Meters::default() };
+    front.metrics.leading(told.clone());
+    lead(Assembly { config, client, instance, told }, &front.health, leadership, stopped).await
 }
 
 /// Everything that each controller's context is made of.
@@ -75,7 +96,7 @@ struct Assembly<'a> {
     config: &'a Config,
     client: Client,
     instance: String,
-    settings: Arc<Settings>,
+    told: Told,
 }
 
 async fn lead(
@@ -109,8 +130,13 @@ async fn lead(
 impl Assembly<'_> {
     fn start(&self, health: &Health, stop: &CancellationToken) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
-        let wiring =
-            |name, conditions| Wiring { name, conditions, synced: health.gate(name), stop: stop.clone() };
+        let wiring = |name, conditions| Wiring {
+            name,
+            conditions,
+            synced: health.gate(name),
+            meter: self.told.meters.meter(name),
+            stop: stop.clone(),
+        };
         let records = self.context(record::MANAGER);
         tasks.spawn(location::run(self.context(location::MANAGER), wiring("location", location::CONDITIONS)));
         tasks.spawn(policy::run(self.context(policy::MANAGER), wiring("policy", policy::CONDITIONS)));
@@ -123,8 +149,13 @@ impl Assembly<'_> {
 
     /// What is said of objects elsewhere keeps nobody from being ready.
     fn start_outside(&self, stop: &CancellationToken, tasks: &mut JoinSet<()>) {
-        let wiring =
-            |name, conditions| Wiring { name, conditions, synced: Gate::default(), stop: stop.clone() };
+        let wiring = |name, conditions| Wiring {
+            name,
+            conditions,
+            synced: Gate::default(),
+            meter: self.told.meters.meter(name),
+            stop: stop.clone(),
+        };
         let context = || self.context(outside::MANAGER);
         tasks.spawn(outside::run::<BackupLocation>(
             context(),
@@ -145,7 +176,8 @@ impl Assembly<'_> {
         let runtime = runtime::Context::new(self.client.clone(), namespace, manager, clock);
         Arc::new(controllers::Context {
             runtime: runtime.on(self.instance.clone()),
-            settings: self.settings.clone(),
+            settings: self.told.settings.clone(),
+            known: self.told.known.clone(),
         })
     }
 }

@@ -18,6 +18,7 @@ use kube::{
         reflector::Store,
     },
 };
+use model::Reason;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,7 @@ use crate::{
     act::{api_of, write_status},
     call,
     conditions::{self, Page},
+    metrics::Meter,
     plan::{status_object, without_nulls},
 };
 
@@ -58,6 +60,8 @@ pub struct Wiring {
     pub conditions: &'static [&'static str],
     /// Opens when the controller's cache is filled.
     pub synced: Gate,
+    /// Counts what it does.
+    pub meter: Meter,
     /// Ends the controller; reconciles under way are waited for.
     pub stop: CancellationToken,
 }
@@ -86,7 +90,7 @@ pub async fn drive<K, C, Reconcile, Running>(
     let store = controller.store();
     let stop = wiring.stop.clone();
     let synced = open_when_filled(store, wiring.synced.clone());
-    let name = wiring.name;
+    let (name, meter) = (wiring.name, wiring.meter.clone());
     let wiring = Arc::new(wiring);
     let one = move |guarded: Arc<DeserializeGuard<K>>, context: Arc<C>| {
         let (wiring, reconcile) = (wiring.clone(), reconcile.clone());
@@ -99,6 +103,7 @@ pub async fn drive<K, C, Reconcile, Running>(
         .for_each(move |result| {
             // A failed reconcile has had its line; what is left is a watch that does not work.
             if let Err(controller::Error::QueueError(error)) = result {
+                meter.failed(Reason::ApiReadFailed);
                 tracing::warn!(controller = name, error = model::chain(&error), "failed to watch");
             }
             std::future::ready(())
@@ -131,6 +136,7 @@ where
 {
     let begun = Instant::now();
     let result = on_newest(known, &context, reconcile).await;
+    wiring.meter.took(begun.elapsed());
     log(wiring, &known.name, &result, begun);
     let ctx: &Context = (*context).as_ref();
     match result {
@@ -139,6 +145,7 @@ where
             Ok(done.again.map_or_else(Action::await_change, Action::requeue))
         }
         Err(error) => {
+            wiring.meter.failed(error.reason());
             if !wiring.conditions.is_empty() {
                 report(ctx, known, wiring.conditions, &error).await;
             }

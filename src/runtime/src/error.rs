@@ -78,6 +78,10 @@ impl Error {
         }
     }
 
+    /// Every word that [`Self::reason`] has.
+    pub const REASONS: [Reason; 4] =
+        [Reason::InvalidSpec, Reason::NameTaken, Reason::ApiReadFailed, Reason::ApiWriteFailed];
+
     /// `reason` of the `Ready` condition, and the metric label. Part of the API.
     pub fn reason(&self) -> Reason {
         match self {
@@ -87,5 +91,26 @@ impl Error {
             Self::NameTaken { .. } => Reason::NameTaken,
             Self::Outside { .. } => Reason::WrongNamespace,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_of_an_error_is_in_the_list() {
+        let (kind, name) = (|| "Job".to_owned(), || "a".to_owned());
+        let source = || CallError::TimedOut;
+        let errors = [
+            Error::Malformed(name()),
+            Error::Read { what: "jobs", source: source() },
+            Error::Write { kind: kind(), name: name(), source: source() },
+            Error::Refused { kind: kind(), source: source() },
+            Error::Leaving { kind: kind(), name: name() },
+            Error::NameTaken { kind: kind(), name: name() },
+        ];
+        let reasons: std::collections::BTreeSet<_> = errors.iter().map(Error::reason).collect();
+        assert_eq!(reasons, Error::REASONS.into());
     }
 }

@@ -12,6 +12,7 @@ mod context;
 mod drive;
 mod error;
 pub mod lease;
+pub mod metrics;
 mod plan;
 mod retries;
 

@@ -11,6 +11,7 @@
 mod calendar;
 mod duration;
 mod grammar;
+mod interval;
 mod walk;
 
 use calendar::Calendar;
@@ -86,6 +87,17 @@ impl Schedule {
         match self.rhythm {
             Rhythm::Every(seconds) => Some(SignedDuration::from_secs(seconds)),
             Rhythm::Calendar(_) => None,
+        }
+    }
+
+    /// The longest time from one slot to the next, of those in the year after a moment; none if there are
+    /// no two slots. An hour more or less where clocks change is not looked at.
+    ///
+    /// Whoever asks whether a backup is too old must not take a weekend for an outage.
+    pub fn longest_interval(&self, moment: Timestamp) -> Option<SignedDuration> {
+        match &self.rhythm {
+            Rhythm::Calendar(calendar) => interval::longest(calendar, self.zone.to_datetime(moment).date()),
+            Rhythm::Every(seconds) => Some(SignedDuration::from_secs(*seconds)),
         }
     }
 

@@ -92,6 +92,23 @@ fn schedule_that_is_never_due_has_no_slots() {
 }
 
 #[rstest]
+#[case::every_ten_minutes("*/10 * * * *", Some(10))]
+#[case::of_hours_that_the_step_does_not_divide("*/7 * * * *", Some(7))]
+#[case::duration("@every 90m", Some(90))]
+#[case::daily("@daily", Some(24 * 60))]
+#[case::night_after_office_hours("0 9-17 * * *", Some(16 * 60))]
+#[case::weekend("0 9-17 * * 1-5", Some(64 * 60))]
+#[case::longest_month("0 0 1 * *", Some(31 * 24 * 60))]
+#[case::leap_year("0 0 1 1 *", Some(366 * 24 * 60))]
+#[case::leap_days("0 0 29 2 *", Some(1461 * 24 * 60))]
+#[case::never("0 0 30 2 *", None)]
+#[case::no_minute(", * * * *", None)]
+fn longest_interval(#[case] text: &str, #[case] minutes: Option<i64>) {
+    let longest = schedule(text).longest_interval(at("2031-06-01T12:00:00Z"));
+    assert_eq!(longest, minutes.map(SignedDuration::from_mins));
+}
+
+#[rstest]
 #[case::calendar("* * * * *")]
 #[case::interval("@every 1m")]
 #[case::long_interval("@every 2562047h")]
@@ -126,6 +143,18 @@ proptest! {
         let moment = Timestamp::from_second(second).expect("in range");
         let schedule = Schedule::parse(&text, Some("Europe/Berlin")).expect("a schedule");
         prop_assert!(schedule.next_after(moment).is_none_or(|slot| slot > moment));
+    }
+
+    #[test]
+    fn no_interval_of_the_coming_year_is_longer(text in fields(), second in 0_i64..4_000_000_000) {
+        let moment = Timestamp::from_second(second).expect("in range");
+        let (schedule, year) = (schedule(&text), moment + SignedDuration::from_hours(365 * 24));
+        let slots = std::iter::successors(schedule.next_after(moment), |slot| schedule.next_after(*slot));
+        let slots: Vec<_> = slots.take_while(|slot| *slot < year).take(300).collect();
+        let longest = schedule.longest_interval(moment);
+        for pair in slots.windows(2) {
+            prop_assert!(Some(pair[1].duration_since(pair[0])) <= longest, "{pair:?} {longest:?}");
+        }
     }
 
     #[test]

@@ -36,6 +36,7 @@ async fn outcome(
         name: "test",
         conditions: &["Ready", "Fresh"],
         synced: Gate::default(),
+        meter: Meter::default(),
         stop: CancellationToken::new(),
     };
     let reconcile = move |_: Arc<Pod>, _: Arc<Surroundings>| std::future::ready(result());

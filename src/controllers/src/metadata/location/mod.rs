@@ -43,7 +43,9 @@ pub async fn run(context: Arc<Context>, wiring: Wiring) {
     let own = watcher::Config::default().labels(&format!("{}={}", label::TYPE, Work::Init.label()));
     let pods = Api::<Pod>::namespaced(client.clone(), namespace);
     let policies = Api::<DeserializeGuard<MetadataBackupPolicy>>::namespaced(client.clone(), namespace);
-    let controller = Controller::new(locations, watcher::Config::default())
+    let controller = Controller::new(locations, watcher::Config::default());
+    context.known.locations.lend(controller.store());
+    let controller = controller
         .owns(Api::<Job>::namespaced(client.clone(), namespace), own.clone())
         .watches(pods, own, |pod| location_of(&pod))
         .watches(policies, watcher::Config::default(), |policy| destination_of(&policy));

@@ -72,6 +72,11 @@ impl<'a> History<'a> {
         })
     }
 
+    /// All runs, newest first.
+    pub fn entries(&self) -> &[Entry<'a>] {
+        &self.entries
+    }
+
     /// The newest run that ended.
     pub fn newest(&self) -> Option<(&'a Job, &Ended<Made<'a>>)> {
         self.entries.iter().find_map(|entry| match &entry.run {

@@ -5,6 +5,7 @@
 //! API server ─▶ observe ─▶ World ─▶ decide ─▶ Plan ─▶ act ─▶ API server
 //!                 reads              │ │ writes
 //!                        history ◀───┘ └──▶ retention
+//!                           └─▶ tally: what metrics count
 //! ```
 pub mod build;
 pub mod decide;
@@ -15,6 +16,7 @@ pub mod retention;
 pub mod shrink;
 pub mod slots;
 pub mod status;
+pub mod tally;
 
 use std::sync::Arc;
 
@@ -65,6 +67,7 @@ pub async fn run(context: Arc<Context>, wiring: Wiring) {
     let of_a_policy = watcher::Config::default().labels(label::POLICY);
     let controller = Controller::new(policies, watcher::Config::default());
     let known = controller.store();
+    context.known.policies.lend(known.clone());
     let controller = controller
         .owns(Api::<CronJob>::namespaced(client.clone(), namespace), of_a_policy.clone())
         .watches(jobs, of_a_policy.clone(), |job| labelled(&job))
@@ -106,5 +109,8 @@ pub async fn reconcile(policy: Arc<MetadataBackupPolicy>, ctx: Arc<Context>) -> 
     }
     let world = observe::observe(&ctx, &policy).await?;
     let plan = decide::decide(&world);
-    act(&ctx.runtime, &*policy, plan).await
+    let done = act(&ctx.runtime, &*policy, plan).await;
+    // Whatever came of the writes: the runs were what they were.
+    ctx.known.count(&world);
+    done
 }

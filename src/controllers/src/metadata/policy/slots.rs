@@ -1,7 +1,7 @@
 //! When the next backup is due, and whether one that was due never began.
 //!
 //! The controller-manager alone starts runs; what it did shows in the CronJob.
-use std::time::Duration;
+use std::{iter::successors, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
@@ -20,6 +20,8 @@ use crate::{
 const SLACK: SignedDuration = SignedDuration::from_mins(10);
 /// Between the slots of UTC and those of any other zone.
 const ZONES: SignedDuration = SignedDuration::from_hours(14);
+/// Missed slots that are named at once; the others are when they are asked for next.
+const MANY: usize = 100_000;
 
 /// What a policy's schedule says of now. Empty while nothing is due: suspended, without a CronJob, or where nobody can
 /// know the time zone.
@@ -39,6 +41,16 @@ impl Slots {
         let cronjob = world.cronjob.as_ref().filter(|cronjob| controls(&world.policy, *cronjob));
         let rhythm = cronjob.and_then(Rhythm::of);
         rhythm.map(|rhythm| rhythm.slots(runs, world.now)).unwrap_or_default()
+    }
+
+    /// The slots from the first missed one on that are missed too, oldest first; without those up to `known`.
+    pub fn all_missed(self, world: &World, known: Option<Timestamp>) -> Vec<Timestamp> {
+        let rhythm = world.cronjob.as_ref().and_then(Rhythm::of);
+        let Some((rhythm, first)) = rhythm.zip(self.missed) else { return Vec::new() };
+        let next = |slot: &Timestamp| rhythm.schedule.next_after(*slot);
+        let begin = known.filter(|known| *known >= first).map_or(Some(first), |known| next(&known));
+        let is_missed = |slot: &Timestamp| *slot + rhythm.missing <= world.now;
+        successors(begin, next).take_while(is_missed).take(MANY).collect()
     }
 }
 

@@ -64,6 +64,7 @@ pub async fn run_records(context: Arc<Context>, wiring: Wiring) {
     let (client, namespace) = (&context.runtime.client, &context.runtime.namespace);
     let records = Api::<DeserializeGuard<MetadataBackupRecord>>::namespaced(client.clone(), namespace);
     let controller = Controller::new(records, watcher::Config::default());
+    context.known.records.lend(controller.store());
     runtime::drive(controller, wiring, context, reconcile).await;
 }
 

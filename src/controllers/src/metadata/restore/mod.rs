@@ -37,6 +37,7 @@ pub async fn run(context: Arc<Context>, wiring: Wiring) {
     let (client, namespace) = (&context.runtime.client, &context.runtime.namespace);
     let restores = Api::<DeserializeGuard<MetadataRestore>>::namespaced(client.clone(), namespace);
     let controller = Controller::new(restores, watcher::Config::default());
+    context.known.restores.lend(controller.store());
     runtime::drive(controller, wiring, context, reconcile).await;
 }
 

@@ -11,6 +11,7 @@ use crate::fixtures::{
 mod records;
 mod retention;
 mod slots;
+mod tally;
 
 use records::*;
 

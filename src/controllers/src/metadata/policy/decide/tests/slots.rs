@@ -2,7 +2,7 @@
 use super::*;
 
 /// A CronJob that was made the day before, and what the controller-manager did with it.
-fn scheduled(schedule: &str, zone: Option<&str>, last: Option<&str>) -> World {
+pub fn scheduled(schedule: &str, zone: Option<&str>, last: Option<&str>) -> World {
     let mut world = running();
     let cronjob = world.cronjob.as_mut().expect("a cronjob");
     cronjob.metadata.creation_timestamp = Some(object(json!("2029-12-31T00:30:00Z")));
@@ -24,7 +24,7 @@ fn suspended_there(mut world: World) -> World {
     world.with(|spec| spec.suspend = true)
 }
 
-const HOURLY: &str = "0 * * * *";
+pub const HOURLY: &str = "0 * * * *";
 
 #[rstest]
 #[case::begin_as_they_should(
