@@ -237,6 +237,10 @@ async fn what_befalls_a_pod_is_named_and_the_next_backup_succeeds() {
             Box::pin(befalls(kubedr, ("killed", "Killed"), async |pod: &NodePod| {
                 pod.signal("agent", Signal::SIGKILL).await
             })),
+            Box::pin(befalls(kubedr, ("cramped", "NoSpace"), async |pod: &NodePod| {
+                // Where restic keeps what is on its way.
+                pod.cramp("agent stream", "/work", 16 << 10).await
+            })),
             Box::pin(befalls(kubedr, ("starved", "OutOfMemory"), async |pod: &NodePod| {
                 // What starts a container needs more than its agent.
                 pod.signal("agent", Signal::SIGCONT).await?;

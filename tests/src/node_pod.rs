@@ -13,7 +13,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{Cluster, Installation, until};
+use crate::{Cluster, Installation, Program, until};
 
 /// Where cgroups are: all of them, or the memory's where each kind of limit has its own.
 const CGROUPS: [&str; 2] = ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"];
@@ -42,21 +42,34 @@ impl Installation {
 }
 
 impl NodePod {
-    /// Sends a signal to its program of this name, once that runs.
+    /// Sends a signal to its program of this name, and verb if there is one behind a space, once that runs.
     pub async fn signal(&self, program: &str, signal: Signal) -> Result<()> {
-        let process = until(&format!("{program} to run in pod {}", self.uid), async || {
+        kill(self.running(program).await?, signal).context("failed to send a signal")
+    }
+
+    /// Lays a disk of so many bytes over a folder of it, once such a program runs; it goes with the pod.
+    pub async fn cramp(&self, program: &str, folder: &str, bytes: u64) -> Result<()> {
+        let (process, size) = (self.running(program).await?.to_string(), format!("size={bytes}"));
+        let mount = ["--namespace", &process, "--types", "tmpfs", "--options", &size, "tmpfs", folder];
+        Program::new("mount").args(mount).succeed().await.map(drop)
+    }
+
+    async fn running(&self, program: &str) -> Result<Pid> {
+        until(&format!("{program} to run in pod {}", self.uid), async || {
             Ok(self.process(program)?.ok_or("it does not run"))
         })
-        .await?;
-        kill(process, signal).context("failed to send a signal")
+        .await
     }
 
     fn process(&self, program: &str) -> Result<Option<Pid>> {
-        let is_it = |process: &Pid| {
-            let cgroups = fs::read_to_string(format!("/proc/{process}/cgroup")).unwrap_or_default();
-            cgroups.contains(&self.uid)
+        let (name, verb) = program.split_once(' ').unwrap_or((program, ""));
+        let read = |process: &Pid, file: &str| {
+            fs::read_to_string(format!("/proc/{process}/{file}")).unwrap_or_default()
         };
-        Ok(processes(program)?.into_iter().find(is_it))
+        let is_it = |process: &Pid| {
+            read(process, "cgroup").contains(&self.uid) && read(process, "cmdline").contains(verb)
+        };
+        Ok(processes(name)?.into_iter().find(is_it))
     }
 
     /// Leaves its containers no more memory than so many bytes, as often as somebody raises the limit again;
