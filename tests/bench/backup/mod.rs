@@ -22,7 +22,7 @@ use kubedr_tests::{
 };
 use member::Member;
 use pod::Side;
-use putter::Putter;
+use putter::{Putter, was_given_up};
 use serde_json::json;
 
 use crate::{Request, mebibytes, report::Row, say};
@@ -171,7 +171,12 @@ impl<'a> Bench<'a> {
         let mut etcd = self.etcd.clone();
         for object in (number % 100..self.objects).step_by(100) {
             let template = &self.templates[load::which(self.templates, object)];
-            etcd.put(&template.key(object), template.changed(object, number + 1)).await?;
+            let (key, changed) = (template.key(object), template.changed(object, number + 1));
+            until("etcd to take a change", async || match etcd.put(&key, changed.clone()).await {
+                Err(error) if was_given_up(&error) => Ok(Err(format!("{error:#}"))),
+                put => put.map(Ok),
+            })
+            .await?;
         }
         Ok(())
     }
