@@ -64,7 +64,7 @@ const ON_THE_OTHER_SERVER: [&str; 3] = ["metadata_location", "restore::", "full_
 
 /// What only the first server can be asked: these tests change files in its folder, speak http, or have a cluster of
 /// their own.
-const ON_THE_FIRST_SERVER: [&str; 10] = [
+const ON_THE_FIRST_SERVER: [&str; 11] = [
     "lost_pack",
     "lock_that",
     "seed::",
@@ -73,6 +73,7 @@ const ON_THE_FIRST_SERVER: [&str; 10] = [
     "wrong_clock",
     "wrong_with_a_location",
     "snapshot_vanishes",
+    "between_its_snapshots",
     "the_server_locks",
     "power_cut",
 ];

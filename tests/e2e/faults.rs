@@ -1,11 +1,14 @@
 //! What is damaged on its way or lost in the bucket: no record, no pair, and a reason.
-use std::time::Duration;
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use kubedr_tests::{
-    Damage, EtcdRelay, Installation, Snapshot, TcpRelay, Weather, condition, pair, with_kubedr,
+    Damage, EtcdRelay, Installation, PATIENCE, Snapshot, TcpRelay, Weather, condition, pair, until,
+    with_kubedr,
 };
+use nix::sys::signal::Signal;
 use serde_json::json;
+use tokio::time::timeout;
 
 #[tokio::test]
 async fn a_stream_that_ends_early_is_no_backup() {
@@ -58,6 +61,38 @@ async fn a_backup_that_needs_a_lost_pack_is_no_backup() {
         kubedr.successful_backup("etcd").await.map(drop)
     })
     .await;
+}
+
+/// The Job's next pod clears away what the one before it left.
+#[tokio::test]
+async fn a_backup_that_dies_between_its_snapshots_is_none_and_its_half_goes() {
+    with_kubedr("half", async |kubedr| {
+        kubedr.ready_policy(&json!({})).await?;
+        let job = kubedr.start_backup("etcd").await?;
+        let pod = kubedr.pod_of(&job).await?;
+        timeout(PATIENCE, a_file_in(&kubedr.bucket.folder().join("snapshots"))).await?;
+        pod.signal("agent", Signal::SIGKILL).await?;
+        assert_eq!(kubedr.bucket.snapshots().await?.len(), 1, "it died between them");
+        let status = kubedr.finished("etcd", &job).await?.policy.status.unwrap_or_default();
+        assert_eq!(status.backup_status.as_deref(), Some("Completed"), "{status:#?}");
+        let records = kubedr.records("etcd").await?;
+        assert_eq!(records.len(), 1);
+        let whole: BTreeSet<_> = pair(&records[0])?.into();
+        until("only the pair to be left", async || {
+            let stored = kubedr.bucket.snapshots().await?.into_iter().map(|found| found.id);
+            let stored: BTreeSet<_> = stored.collect();
+            Ok(if stored == whole { Ok(()) } else { Err(stored) })
+        })
+        .await
+    })
+    .await;
+}
+
+/// Waits for the first file of a folder, which may not be there yet, and for no moment longer.
+async fn a_file_in(folder: &Path) {
+    while std::fs::read_dir(folder).into_iter().flatten().next().is_none() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 /// Each is what a server, or a proxy in front of it, was seen to answer. One location meets them all; a changed

@@ -52,6 +52,8 @@ pub struct BackupConfig {
     pub host: String,
     /// Node that the pod runs on.
     pub node: String,
+    /// uid of the Job, where there is one.
+    pub job: Option<String>,
     /// `<namespace>/<name>` of the policy.
     pub policy: String,
     /// etcd's client URLs.
@@ -206,6 +208,7 @@ impl Environment {
             host: self.text(environment::CLUSTER_NAME).unwrap_or_else(|| cluster_uid.clone()),
             cluster_uid,
             node: self.required(environment::NODE_NAME)?,
+            job: self.text(environment::JOB_UID),
             policy: self.policy()?,
             endpoints: self.endpoints()?,
             certs_dir: self.text(environment::CERTS_DIR),

@@ -65,6 +65,16 @@ pub fn variable(name: &str, value: impl Into<String>) -> EnvVar {
     EnvVar { name: name.to_owned(), value: Some(value.into()), value_from: None }
 }
 
+/// A variable that the kubelet fills with a field of the pod.
+pub fn from_pod(name: &str, path: &str) -> EnvVar {
+    let field = ObjectFieldSelector { field_path: path.to_owned(), api_version: None };
+    EnvVar {
+        name: name.to_owned(),
+        value: None,
+        value_from: Some(EnvVarSource { field_ref: Some(field), ..EnvVarSource::default() }),
+    }
+}
+
 /// A Secret, whole, readable by root only.
 ///
 /// Optional, so that the agent can say which Secret or key is missing; a pod
@@ -145,7 +155,7 @@ impl AgentPod<'_> {
         let status = location.status.as_ref();
         let mut variables = vec![
             variable(environment::CLUSTER_UID, &settings.cluster_uid),
-            node_name(),
+            from_pod(environment::NODE_NAME, "spec.nodeName"),
             variable(environment::LOCATION_NAME, location.name_any()),
             variable(environment::CREDENTIALS_SECRET, credentials),
             variable(environment::STORE, store),
@@ -213,15 +223,6 @@ fn authority(bundle: &CaBundle) -> Volume {
         default_mode: Some(0o400),
     });
     Volume { name: "store-ca".to_owned(), config_map, secret, ..Volume::default() }
-}
-
-fn node_name() -> EnvVar {
-    let field = ObjectFieldSelector { field_path: "spec.nodeName".to_owned(), api_version: None };
-    EnvVar {
-        name: environment::NODE_NAME.to_owned(),
-        value: None,
-        value_from: Some(EnvVarSource { field_ref: Some(field), ..EnvVarSource::default() }),
-    }
 }
 
 fn resources() -> ResourceRequirements {

@@ -12,6 +12,8 @@ pub const CLUSTER_UID: &str = "KUBEDR_CLUSTER_UID";
 pub const CLUSTER_NAME: &str = "KUBEDR_CLUSTER_NAME";
 /// Name of the node the pod runs on, from the downward API.
 pub const NODE_NAME: &str = "KUBEDR_NODE_NAME";
+/// uid of the Job, from the downward API; absent where there is none.
+pub const JOB_UID: &str = "KUBEDR_JOB_UID";
 /// Name of the policy (upstream's name).
 pub const POLICY_NAME: &str = "KDR_POLICY_NAME";
 /// Namespace of the policy.

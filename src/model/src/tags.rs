@@ -20,6 +20,8 @@ pub struct Common {
     pub policy: String,
     /// The history that the backup belongs to.
     pub lineage: BackupId,
+    /// uid of the Job that made it, where one did. Of a Job's pods only one is at work at a time.
+    pub job: Option<String>,
 }
 
 /// Tags that only the second snapshot carries: its first, and the figures a listing needs.
@@ -48,7 +50,7 @@ pub struct Tags {
 impl Tags {
     /// The tags as restic stores them.
     pub fn render(&self) -> Vec<String> {
-        let Common { backup, cluster, policy, lineage } = &self.common;
+        let Common { backup, cluster, policy, lineage, job } = &self.common;
         let mut tags = vec![
             MARK.to_owned(),
             format!("backup:{backup}"),
@@ -56,6 +58,7 @@ impl Tags {
             format!("policy:{policy}"),
             format!("lineage:{lineage}"),
         ];
+        tags.extend(job.iter().map(|uid| format!("job:{uid}")));
         if let Some(second) = &self.second {
             tags.push(format!("of:{}", second.of));
             let Position { cluster_id, revision, raft_index, raft_term } = &second.position;
@@ -85,6 +88,7 @@ impl Tags {
             cluster: (*pairs.get("cluster")?).to_owned(),
             policy: (*pairs.get("policy")?).to_owned(),
             lineage: pairs.get("lineage")?.parse().ok()?,
+            job: pairs.get("job").map(|uid| (*uid).to_owned()),
         };
         let second = match pairs.get("of") {
             Some(of) => Some(second(of, &pairs)?),
@@ -125,6 +129,7 @@ mod tests {
                 cluster: "11111111-2222-3333-4444-555555555555".to_owned(),
                 policy: "kubedr-system/test-backup".to_owned(),
                 lineage: "fedcba9876543210".parse().expect("an id"),
+                job: Some("99999999-8888-7777-6666-555555555555".to_owned()),
             },
             second: Some(Second {
                 of: "ab".repeat(32).parse().expect("an id"),
@@ -155,6 +160,7 @@ mod tests {
             "cluster:11111111-2222-3333-4444-555555555555",
             "policy:kubedr-system/test-backup",
             "lineage:fedcba9876543210",
+            "job:99999999-8888-7777-6666-555555555555",
             &format!("of:{}", "ab".repeat(32)),
             "etcd:8e4dc83ccd60bc22",
             "revision:1234",
@@ -171,7 +177,8 @@ mod tests {
         for left_out in 0..tags().render().len() {
             let mut rendered = tags().render();
             let removed = rendered.remove(left_out);
-            let still_ours = ["objects:", "shrunk:", "of:"].iter().any(|tag| removed.starts_with(tag));
+            let still_ours =
+                ["job:", "objects:", "shrunk:", "of:"].iter().any(|tag| removed.starts_with(tag));
             assert_eq!(Tags::parse(&rendered).is_some(), still_ours, "without {removed}");
         }
         let mut rendered = tags().render();

@@ -15,7 +15,7 @@ use super::{Session, history::unfinished};
 /// together are less than what a stopped run has to end.
 const LONGEST: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 15 });
 
-/// Age of a first snapshot at which nobody is at work on its second any more: a
+/// Age of another Job's first snapshot at which nobody is at work on its second any more: a
 /// Job lasts a day at most, the rest is for clocks that differ.
 const ABANDONED: SignedDuration = SignedDuration::from_hours(72);
 
@@ -64,7 +64,8 @@ fn seconds_of(backup: &BackupId, listing: &Listing) -> Vec<SnapshotId> {
 async fn forget_unfinished(session: &Session) {
     let Ok(then) = session.run.now().checked_sub(ABANDONED) else { return };
     let forgetting = async |restic: Restic| {
-        let unfinished = unfinished(&listing(session).await?, session.config.owner(), then);
+        let over = (then, session.config.job.as_deref());
+        let unfinished = unfinished(&listing(session).await?, session.config.owner(), over);
         restic.forget(&unfinished).await.map(|()| unfinished.len())
     };
     bounded(&session.repository.finisher, forgetting, "left unfinished by a run before").await;

@@ -164,22 +164,28 @@ fn latest(heads: &[&Found]) -> Option<Pair> {
     heads.iter().max_by_key(|head| head.time).map(|head| head.pair())
 }
 
-/// First snapshots from before `then`, of this policy and cluster, whose second never came.
+/// First snapshots of this policy and cluster whose second never came: those from before `then`, and those that
+/// an earlier pod of the same Job left, for a Job's next pod begins when the one before has ended.
 ///
 /// # Guarantees
 ///
 /// Spared is a first for which anything else in the repository may be the
 /// second: a damaged snapshot, one whose tags only another version reads, or
 /// one that names the first by the id that it had before `restic tag`.
-pub fn unfinished(listing: &Listing, owner: Owner<'_>, then: Timestamp) -> Vec<SnapshotId> {
+pub fn unfinished(
+    listing: &Listing,
+    owner: Owner<'_>,
+    (then, job): (Timestamp, Option<&str>),
+) -> Vec<SnapshotId> {
     if !listing.unreadable.is_empty() {
         return Vec::new();
     }
     let is_unfinished = |snapshot: &&Snapshot| {
-        snapshot.time < then
-            && Tags::parse(&snapshot.tags).is_some_and(|Tags { common, second }| {
-                second.is_none() && owner.has(&common) && !has_companion(listing, snapshot, &common.backup)
-            })
+        Tags::parse(&snapshot.tags).is_some_and(|Tags { common, second }| {
+            let is_over = snapshot.time < then || job.is_some_and(|job| common.job.as_deref() == Some(job));
+            let is_half = second.is_none() && !has_companion(listing, snapshot, &common.backup);
+            owner.has(&common) && is_over && is_half
+        })
     };
     listing.snapshots.iter().filter(is_unfinished).map(|snapshot| snapshot.id.clone()).collect()
 }
@@ -227,6 +233,7 @@ pub(super) mod tests {
                 cluster: "uid".to_owned(),
                 policy: POLICY.to_owned(),
                 lineage: short(self.lineage),
+                job: Some(format!("job-{}", self.name)),
             };
             Tags { common, second }.render()
         }
@@ -402,7 +409,7 @@ pub(super) mod tests {
     #[test]
     fn nothing_is_unfinished_while_a_second_may_be_there_unread() {
         let listing = Listing { unreadable: vec!["0f".to_owned()], ..whole(&[made('1', 'a', 10).first()]) };
-        assert_eq!(unfinished(&listing, OWNER, then()), []);
+        assert_eq!(unfinished(&listing, OWNER, (then(), Some("job-1"))), []);
     }
 
     /// The same snapshot after `restic tag`, or from a version that tags otherwise.
@@ -419,6 +426,8 @@ pub(super) mod tests {
         vec![id("11")]
     )]
     #[case::perhaps_still_running(vec![made('1', 'a', 100).first()], vec![])]
+    #[case::left_by_the_same_job_a_moment_ago(vec![made('9', 'a', 100).first()], vec![id("19")])]
+    #[case::whole_and_by_the_same_job(made('9', 'a', 100).both(), vec![])]
     #[case::a_second_alone_is_not_touched(vec![made('1', 'a', 10).second()], vec![])]
     #[case::of_others(
         vec![Snapshot { tags: vec!["daily".to_owned()], ..made('1', 'a', 10).first() }],
@@ -441,6 +450,9 @@ pub(super) mod tests {
         vec![]
     )]
     fn unfinished_backups_are_found(#[case] listing: Vec<Snapshot>, #[case] expected: Vec<SnapshotId>) {
-        assert_eq!(unfinished(&whole(&listing), OWNER, then()), expected);
+        assert_eq!(unfinished(&whole(&listing), OWNER, (then(), Some("job-9"))), expected);
+        if listing.iter().all(|snapshot| snapshot.time >= then()) {
+            assert_eq!(unfinished(&whole(&listing), OWNER, (then(), None)), [], "nobody told of a Job");
+        }
     }
 }

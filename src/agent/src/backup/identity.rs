@@ -37,6 +37,7 @@ impl Identity {
             cluster: config.cluster_uid.clone(),
             policy: config.policy.clone(),
             lineage: lineage.clone(),
+            job: config.job.clone(),
         };
         Ok(Self { backup, lineage, common })
     }

@@ -60,6 +60,7 @@ pub(super) mod tests {
             cluster_uid: "11111111-2222-3333-4444-555555555555".to_owned(),
             host: "cluster".to_owned(),
             node: "control-1".to_owned(),
+            job: None,
             policy: "kubedr-system/test-backup".to_owned(),
             endpoints: vec!["http://127.0.0.1:2379".to_owned()],
             certs_dir: None,

@@ -204,6 +204,7 @@ mod tests {
             cluster: cluster.to_owned(),
             policy: policy.to_owned(),
             lineage: "a".repeat(16).parse().expect("an id"),
+            job: None,
         };
         let nth = n.bytes().next().expect("a name");
         let time = Timestamp::from_second(nth.into()).expect("a time");

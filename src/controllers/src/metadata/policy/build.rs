@@ -26,7 +26,7 @@ use runtime::fingerprint;
 
 use crate::{
     Settings,
-    agent_pod::{AgentPod, CONTAINER, FINAL, Needs, read_only, secret, variable},
+    agent_pod::{AgentPod, CONTAINER, FINAL, Needs, from_pod, read_only, secret, variable},
     marks,
     placement::{NodeLabels, Place},
 };
@@ -209,10 +209,14 @@ fn failure_policy() -> PodFailurePolicy {
     }
 }
 
+/// Where Kubernetes tells a pod which Job it is of.
+const JOB_UID_LABEL: &str = "metadata.labels['batch.kubernetes.io/controller-uid']";
+
 fn needs(Way { policy, accepted_shrink, .. }: &Way) -> Needs {
     let spec = &policy.spec;
     let extra: Vec<&str> = spec.extra_host_paths.iter().map(trimmed).collect();
     let mut environment = of_policy(policy);
+    environment.push(from_pod(environment::JOB_UID, JOB_UID_LABEL));
     environment.push(variable(environment::ETCD_ENDPOINTS, json(&spec.etcd_endpoints())));
     environment.push(variable(environment::ETCD_CREDENTIALS_SECRET, spec.etcd_credentials()));
     environment.extend(spec.certs_dir().map(|path| variable(environment::CERTS_DIR, path)));
