@@ -6,13 +6,13 @@ use api::{BackupLocation, MetadataBackupPolicy};
 use futures::future::try_join_all;
 use k8s_openapi::api::{
     apps::v1::Deployment,
+    authorization::v1::SubjectAccessReview,
     batch::v1::{CronJob, Job},
-    core::v1::Namespace,
     rbac::v1::{ClusterRole, Role},
 };
 use kube::{
     Api,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use kubedr_tests::{
     EtcdMember, Installation, NodePod, condition, load::Etcd, message, pair, until, with_kubedr,
@@ -172,6 +172,7 @@ async fn rights_that_are_taken_away(kubedr: &Installation) -> Result<()> {
         rule.verbs.retain(|verb| ["get", "list", "watch"].contains(&verb.as_str()));
     }
     set_rules(&roles, "kubedr-operator", &fewer).await?;
+    is_allowed(kubedr, ("batch", "cronjobs", "patch"), false).await?;
     kubedr.apply(kubedr.policy("unwritable", "s3", &json!({}))).await?;
     kubedr.policy_is("unwritable", ("False", "ApiWriteFailed")).await?;
     set_rules(&roles, "kubedr-operator", &allowed).await?;
@@ -181,19 +182,39 @@ async fn rights_that_are_taken_away(kubedr: &Installation) -> Result<()> {
     let name = format!("kubedr-operator-{}", kubedr.namespace);
     let allowed = roles.get(&name).await?.rules.context("no rules")?;
     set_rules(&roles, &name, &[]).await?;
+    is_allowed(kubedr, ("", "nodes", "list"), false).await?;
     kubedr.apply(kubedr.policy("unreadable", "s3", &json!({}))).await?;
     kubedr.policy_is("unreadable", ("False", "ApiReadFailed")).await?;
     set_rules(&roles, &name, &allowed).await?;
     kubedr.policy_is("unreadable", ("True", "Ready")).await.map(drop)
 }
 
-async fn set_rules<Role>(
-    roles: &Api<Role>,
+/// Waits until the API server's own copy of the roles gives the operator a right, or does not.
+async fn is_allowed(
+    kubedr: &Installation,
+    (group, resource, verb): (&str, &str, &str),
+    expected: bool,
+) -> Result<()> {
+    let attributes =
+        json!({ "namespace": kubedr.namespace, "group": group, "resource": resource, "verb": verb });
+    let user = format!("system:serviceaccount:{}:kubedr-operator", kubedr.namespace);
+    let review = json!({ "metadata": {}, "spec": { "user": user, "resourceAttributes": attributes } });
+    let review: SubjectAccessReview = serde_json::from_value(review)?;
+    let reviews = Api::<SubjectAccessReview>::all(kubedr.client.clone());
+    until("the right to be there or not", async || {
+        let status = reviews.create(&PostParams::default(), &review).await?.status.unwrap_or_default();
+        Ok(if status.allowed == expected { Ok(()) } else { Err(status) })
+    })
+    .await
+}
+
+async fn set_rules<Kind>(
+    roles: &Api<Kind>,
     name: &str,
     allowed: &[k8s_openapi::api::rbac::v1::PolicyRule],
 ) -> Result<()>
 where
-    Role: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    Kind: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
 {
     let patch = Patch::Merge(json!({ "rules": allowed }));
     roles.patch(name, &PatchParams::default(), &patch).await.context("failed to change a role").map(drop)
@@ -203,6 +224,7 @@ where
 async fn what_is_made_in_another_namespace_does_nothing_and_says_so() {
     with_kubedr("inside", async |kubedr| {
         let namespace = "kubedr-inside-not";
+        kubedr.remove_namespace(namespace).await.context("failed to remove what an earlier run left")?;
         let made = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } });
         kubedr.apply(made).await?;
         let mut policy = kubedr.policy("etcd", "s3", &json!({ "schedule": "* * * * *" }));
@@ -218,9 +240,7 @@ async fn what_is_made_in_another_namespace_does_nothing_and_says_so() {
         assert!(message(&conditions, "Ready").contains("kubedr works in namespace"), "{conditions:#?}");
         let cronjobs = Api::<CronJob>::namespaced(kubedr.client.clone(), namespace);
         assert!(cronjobs.list(&ListParams::default()).await?.items.is_empty());
-        let namespaces = Api::<Namespace>::all(kubedr.client.clone());
-        namespaces.delete(namespace, &DeleteParams::default()).await?;
-        Ok(())
+        kubedr.remove_namespace(namespace).await
     })
     .await;
 }

@@ -222,14 +222,19 @@ impl Installation {
             // Nobody is there to empty a namespace that is deleted; the whole cluster goes.
             return Ok(());
         }
-        let namespaces = Api::<Namespace>::all(self.client.clone());
         self.remove_cluster_wide().await?;
-        match namespaces.delete(&self.namespace, &DeleteParams::default()).await {
+        self.remove_namespace(&self.namespace).await
+    }
+
+    /// Deletes a namespace with all that is in it, if it is there, and waits until it is gone.
+    pub async fn remove_namespace(&self, name: &str) -> Result<()> {
+        let namespaces = Api::<Namespace>::all(self.client.clone());
+        match namespaces.delete(name, &DeleteParams::default()).await {
             Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
             result => result.map(drop).context("failed to delete the namespace")?,
         }
         until("the namespace to go away", async || {
-            Ok(match namespaces.get_opt(&self.namespace).await? {
+            Ok(match namespaces.get_opt(name).await? {
                 None => Ok(()),
                 Some(namespace) => Err(namespace.status),
             })

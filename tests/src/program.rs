@@ -60,9 +60,15 @@ impl Program {
         self
     }
 
+    /// What is run, without its environment: there are keys in it.
+    fn what(&self) -> String {
+        let command = self.command.as_std();
+        format!("{} {:?}", command.get_program().display(), command.get_args().collect::<Vec<_>>())
+    }
+
     /// Runs it, whatever its exit code.
     pub async fn output(mut self) -> Result<Output> {
-        let what = format!("{:?}", self.command.as_std());
+        let what = self.what();
         let mut child = self.command.spawn().with_context(|| format!("failed to start {what}"))?;
         let mut stdin = child.stdin.take().context("standard input is piped")?;
         let feed = async {
@@ -82,7 +88,7 @@ impl Program {
 
     /// Runs it and returns its standard output; any exit code but 0 is an error that shows both streams.
     pub async fn succeed(self) -> Result<String> {
-        let what = format!("{:?}", self.command.as_std());
+        let what = self.what();
         let output = self.output().await?;
         ensure!(output.code == Some(0), "{what} failed: {output:#?}");
         Ok(output.stdout)

@@ -124,13 +124,14 @@ impl Error {
         }
     }
 
-    /// Whether a cluster without a quorum fails in this way a call that needs one: with silence, or with one of
-    /// `no leader`, `leader changed` and `request timed out`, which are all `Unavailable`.
+    /// Whether a cluster without a quorum fails in this way a call that needs one: with silence, with one of
+    /// `no leader`, `leader changed` and `request timed out`, which are all `Unavailable`, or with raft's own words.
     pub(crate) fn may_be_for_want_of_a_quorum(&self) -> bool {
         match self {
             Self::Silent { .. } => true,
             Self::Call { source, .. } => {
                 matches!(source.0.code(), Code::Unavailable | Code::DeadlineExceeded)
+                    || source.0.message().ends_with("raft proposal dropped")
             }
             _ => false,
         }
@@ -286,6 +287,7 @@ mod tests {
     #[rstest]
     #[case::no_leader(tonic::Status::unavailable("etcdserver: no leader"), true)]
     #[case::timed_out(tonic::Status::unavailable("etcdserver: request timed out"), true)]
+    #[case::dropped(tonic::Status::unknown("raft proposal dropped"), true)]
     #[case::without_rights(tonic::Status::permission_denied("etcdserver: permission denied"), false)]
     #[case::of_an_old_version(tonic::Status::unimplemented("unknown method"), false)]
     fn for_want_of_a_quorum(#[case] answer: tonic::Status, #[case] may_be: bool) {

@@ -1,6 +1,8 @@
 //! Asks every endpoint what it is.
+use std::{collections::BTreeSet, time::Duration};
+
 use model::{Reason, chain, result::Failure};
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
     Answer, Client, Credentials, Error, Hash, Member,
@@ -79,8 +81,11 @@ async fn diagnosed(error: &Error, endpoint: &str, credentials: Option<&Credentia
     }
 }
 
-/// How often a member is asked what only a quorum can answer: an election is over by the second time.
+/// How often a member is asked what only a quorum can answer.
 const TRIES: usize = 2;
+
+/// What an election takes at most, unless nobody can win it: etcd's timeout is a second.
+const ELECTION: Duration = Duration::from_secs(if cfg!(test) { 0 } else { 2 });
 
 /// What a member says of itself, and whether its cluster can still agree on anything.
 ///
@@ -89,25 +94,44 @@ const TRIES: usize = 2;
 async fn ask(endpoint: &str, credentials: Option<&Credentials>) -> Result<Member, Error> {
     let mut client = Client::connect(endpoint, credentials).await?;
     let mut member = client.status().await?;
-    for _ in 0..TRIES {
-        // Without a leader nobody answers, and a learner may not ask.
-        if member.leader.is_none() || member.is_learner {
-            return Ok(member);
+    // A learner may not ask.
+    for attempt in 0..if member.is_learner { 0 } else { TRIES } {
+        if attempt > 0 {
+            sleep(ELECTION).await;
+            // That it answered once is enough to take it, and it may have noticed meanwhile.
+            member = client.status().await.unwrap_or(member);
         }
-        match client.corrupt_members().await {
-            Ok(mut corrupt) => {
+        match alarms(&mut client, &member).await {
+            Alarms::Listed(mut corrupt) => {
                 member.corrupt.append(&mut corrupt);
                 return Ok(member);
             }
-            Err(error) => {
-                tracing::warn!(error = chain(&error), "the list of alarms is not known");
-                if !error.may_be_for_want_of_a_quorum() {
-                    // A status carries the list too, from etcd 3.4 on: no reason to do without a backup.
-                    return Ok(member);
-                }
-                member = client.status().await?;
-            }
+            Alarms::Unknown => return Ok(member),
+            Alarms::Unanswered => {}
         }
     }
-    Ok(Member { leader: None, ..member })
+    let leader = member.leader.filter(|_| member.is_learner);
+    Ok(Member { leader, ..member })
+}
+
+/// The cluster's list of alarms. A status carries it too, from etcd 3.4 on.
+enum Alarms {
+    Listed(BTreeSet<u64>),
+    /// It cannot be had, and that says nothing of the cluster.
+    Unknown,
+    /// Nobody answered for the cluster.
+    Unanswered,
+}
+
+async fn alarms(client: &mut Client, member: &Member) -> Alarms {
+    if member.leader.is_none() {
+        return Alarms::Unanswered;
+    }
+    match client.corrupt_members().await {
+        Ok(corrupt) => Alarms::Listed(corrupt),
+        Err(error) => {
+            tracing::warn!(error = chain(&error), "the list of alarms is not known");
+            if error.may_be_for_want_of_a_quorum() { Alarms::Unanswered } else { Alarms::Unknown }
+        }
+    }
 }

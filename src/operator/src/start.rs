@@ -147,28 +147,20 @@ impl Assembly<'_> {
         tasks
     }
 
-    /// What is said of objects elsewhere keeps nobody from being ready.
+    /// What is said of objects elsewhere keeps nobody from being ready, and what goes wrong with it is not written
+    /// into them: they may be another operator's.
     fn start_outside(&self, stop: &CancellationToken, tasks: &mut JoinSet<()>) {
-        let wiring = |name, conditions| Wiring {
+        let wiring = |name| Wiring {
             name,
-            conditions,
+            conditions: &[],
             synced: Gate::default(),
             meter: self.told.meters.meter(name),
             stop: stop.clone(),
         };
         let context = || self.context(outside::MANAGER);
-        tasks.spawn(outside::run::<BackupLocation>(
-            context(),
-            wiring("location-outside", location::CONDITIONS),
-        ));
-        tasks.spawn(outside::run::<MetadataBackupPolicy>(
-            context(),
-            wiring("policy-outside", policy::CONDITIONS),
-        ));
-        tasks.spawn(outside::run::<MetadataRestore>(
-            context(),
-            wiring("restore-outside", restore::CONDITIONS),
-        ));
+        tasks.spawn(outside::run::<BackupLocation>(context(), wiring("location-outside")));
+        tasks.spawn(outside::run::<MetadataBackupPolicy>(context(), wiring("policy-outside")));
+        tasks.spawn(outside::run::<MetadataRestore>(context(), wiring("restore-outside")));
     }
 
     fn context(&self, manager: &'static str) -> Arc<controllers::Context> {

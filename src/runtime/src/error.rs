@@ -51,13 +51,6 @@ pub enum Error {
         name: String,
     },
 
-    /// The object is where nothing is done for it.
-    #[error("kubedr works in namespace {expected:?} only: nothing is done for this object, make it there")]
-    Outside {
-        /// The operator's namespace.
-        expected: String,
-    },
-
     /// Someone else's object sits where a planned one should be created.
     #[error("{kind} {name:?} exists but is not ours")]
     NameTaken {
@@ -74,7 +67,7 @@ impl Error {
         match self {
             Self::Refused { .. } | Self::NameTaken { .. } => true,
             Self::Write { source, .. } => source.is_refusal(),
-            Self::Malformed(_) | Self::Read { .. } | Self::Leaving { .. } | Self::Outside { .. } => false,
+            Self::Malformed(_) | Self::Read { .. } | Self::Leaving { .. } => false,
         }
     }
 
@@ -89,7 +82,6 @@ impl Error {
             Self::Read { .. } => Reason::ApiReadFailed,
             Self::Write { .. } | Self::Leaving { .. } => Reason::ApiWriteFailed,
             Self::NameTaken { .. } => Reason::NameTaken,
-            Self::Outside { .. } => Reason::WrongNamespace,
         }
     }
 }

@@ -8,15 +8,18 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
     Api, Resource, ResourceExt,
+    api::DynamicObject,
     core::{DeserializeGuard, NamespaceResourceScope},
     runtime::{Controller, watcher},
 };
 use model::Reason;
 use runtime::{
-    Done, Error, Wiring,
-    conditions::{READY, find},
+    Done, Error, Plan, Wiring, act,
+    conditions::{Page, READY, Verdict, find},
+    status_of,
 };
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
 
 use crate::Context;
 
@@ -58,16 +61,43 @@ where
     runtime::drive(controller, wiring, context, reconcile::<K>).await;
 }
 
-/// Answers one object, by an error: whoever reports it writes it into the object's status.
+/// Answers one object.
 async fn reconcile<K>(object: Arc<K>, ctx: Arc<Context>) -> Result<Done, Error>
 where
     K: Resource<DynamicType = ()> + Serialize,
 {
-    match judge(&seen(&*object), ctx.runtime.now()) {
-        Answer::Leave => Ok(Done::default()),
-        Answer::Wait(again) => Ok(Done { again: Some(again), ..Done::default() }),
-        Answer::Say => Err(Error::Outside { expected: ctx.runtime.namespace.clone() }),
+    let plan = decide(&*object, &ctx.runtime.namespace, ctx.runtime.now());
+    act(&ctx.runtime, &*object, plan).await
+}
+
+fn decide<K>(object: &K, namespace: &str, now: Timestamp) -> Plan
+where
+    K: Resource<DynamicType = ()> + Serialize,
+{
+    let seen = seen(object);
+    match judge(&seen, now) {
+        Answer::Leave => Plan::default(),
+        Answer::Wait(again) => Plan { again: Some(again), ..Plan::default() },
+        Answer::Say => Plan { status: answer(object, &seen, (namespace, now)), ..Plan::default() },
     }
+}
+
+/// `Ready` and nothing else: an operator that comes to that namespace later takes over what it writes itself, and
+/// could not take away the rest. It is for the object as it was judged, or that operator's first word would be lost.
+fn answer<K>(object: &K, seen: &Seen, (namespace, now): (&str, Timestamp)) -> Option<DynamicObject>
+where
+    K: Resource<DynamicType = ()> + Serialize,
+{
+    let reason = Reason::WrongNamespace;
+    let message =
+        format!("kubedr works in namespace {namespace:?}. {} {}", reason.meaning(), reason.advice());
+    let page = Page { previous: &seen.conditions, generation: seen.generation, now };
+    let mut conditions = page.write(&[(READY, Verdict::bad(reason, message))]);
+    conditions.retain(|condition| condition.type_ == READY);
+    let status = json!({ "observedGeneration": seen.generation, "conditions": conditions });
+    let mut write = status_of(object, &status)?;
+    write.metadata.resource_version.clone_from(&object.meta().resource_version);
+    Some(write)
 }
 
 /// What tells whether somebody looks after an object.
@@ -76,8 +106,7 @@ struct Seen {
     generation: Option<i64>,
     /// The generation that was looked at; -1 before anyone did.
     observed: Option<i64>,
-    /// Reason of `Ready`.
-    reason: Option<String>,
+    conditions: Vec<Condition>,
     created: Option<Timestamp>,
 }
 
@@ -91,7 +120,7 @@ fn seen<K: Resource + Serialize>(object: &K) -> Seen {
     Seen {
         generation: object.meta().generation,
         observed: status.get("observedGeneration").and_then(serde_json::Value::as_i64),
-        reason: find(&conditions, READY).map(|ready| ready.reason.clone()),
+        conditions,
         created: object.creation_timestamp().map(|time| time.0),
     }
 }
@@ -109,7 +138,8 @@ enum Answer {
 /// Another operator may have that namespace for its own: only what nobody has looked at is answered, and what was
 /// answered in this way before.
 fn judge(seen: &Seen, now: Timestamp) -> Answer {
-    if seen.reason.as_deref() == Some(Reason::WrongNamespace.as_str()) {
+    let reason = find(&seen.conditions, READY).map(|ready| ready.reason.as_str());
+    if reason == Some(Reason::WrongNamespace.as_str()) {
         return if seen.observed == seen.generation { Answer::Leave } else { Answer::Say };
     }
     if seen.observed.is_some_and(|observed| observed >= 0) {
@@ -124,15 +154,37 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::fixtures::{NOW, at};
+    use crate::fixtures::{NOW, at, condition, location};
+
+    fn said(reason: Reason) -> Condition {
+        crate::fixtures::object(condition(READY, "False", reason.as_str()))
+    }
 
     fn object(observed: Option<i64>, reason: Option<Reason>, age: i64) -> Seen {
         Seen {
             generation: Some(2),
             observed,
-            reason: reason.map(|reason| reason.to_string()),
+            conditions: reason.map(said).into_iter().collect(),
             created: Some(at(NOW) - SignedDuration::from_secs(age)),
         }
+    }
+
+    #[test]
+    fn the_answer_has_nothing_that_another_operator_could_not_take_over() {
+        let mut object = location();
+        object.metadata.resource_version = Some("7".to_owned());
+        object.metadata.creation_timestamp = None;
+        let plan = decide(&object, "kubedr-system", at(NOW));
+        let write = plan.status.expect("an answer");
+        assert_eq!(write.metadata.resource_version.as_deref(), Some("7"), "of what was judged");
+        let status = write.data["status"].as_object().expect("a status");
+        assert_eq!(status.keys().collect::<Vec<_>>(), ["conditions", "observedGeneration"]);
+        let types: Vec<_> =
+            status["conditions"].as_array().into_iter().flatten().map(|one| &one["type"]).collect();
+        assert_eq!(types, ["Ready"]);
+        assert!(
+            status["conditions"][0]["message"].as_str().is_some_and(|said| said.contains("kubedr-system"))
+        );
     }
 
     #[rstest]

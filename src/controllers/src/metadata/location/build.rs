@@ -39,7 +39,13 @@ pub fn init_job(location: &BackupLocation, settings: &Settings, nodes: &[NodeLab
             name: Some(names::init_job(&name)),
             namespace: location.namespace(),
             labels: Some(labels.clone()),
-            annotations: Some([(marks::MADE_FOR.to_owned(), made_for(location))].into()),
+            annotations: Some(
+                [
+                    (marks::MADE_FOR.to_owned(), made_for(location)),
+                    (marks::IMAGE.to_owned(), settings.agent_image.clone()),
+                ]
+                .into(),
+            ),
             owner_references: location.controller_owner_ref(&()).map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
@@ -63,12 +69,10 @@ pub fn made_for(location: &BackupLocation) -> String {
     }
 }
 
-/// Whether a Job's pods have the image that the administrator wants now.
-pub fn has_image_of(job: &Job, settings: &Settings) -> bool {
-    let pod = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
-    pod.is_some_and(|pod| {
-        pod.containers.iter().any(|container| container.image.as_ref() == Some(&settings.agent_image))
-    })
+/// Whether a Job was made for another image than the administrator wants now. Its template may name
+/// a third one: admission rewrites images.
+pub fn is_of_another_image(job: &Job, settings: &Settings) -> bool {
+    job.annotations().get(marks::IMAGE).is_some_and(|image| *image != settings.agent_image)
 }
 
 /// The pinned id, where an administrator allowed that it is replaced.

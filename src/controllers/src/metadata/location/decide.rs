@@ -102,7 +102,9 @@ fn follow(world: &World, job: &Job) -> Plan {
             Plan { again, ..report(world, &waiting(world)) }
         }
         // An image that cannot be pulled is never tried in another way by the pod that waits for it.
-        Run::Stuck(_) if !build::has_image_of(job, &world.settings) => remove(world, job),
+        Run::Stuck(failure) if build::is_of_another_image(job, &world.settings) => {
+            Plan { status: report(world, &State::Failed(failure)).status, ..remove(world, job) }
+        }
         Run::Stuck(failure) => {
             let again = Some(run::NEXT_LOOK);
             Plan { again, ..report(world, &State::Failed(failure)) }

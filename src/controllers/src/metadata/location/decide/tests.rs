@@ -64,7 +64,7 @@ impl World {
     fn with_job(mut self, end: Option<(&str, &str)>) -> Self {
         let mut job = fixtures::job("local-minio-init", "BackupLocation", &self.location, end);
         job.annotations_mut().insert(marks::MADE_FOR.to_owned(), build::made_for(&self.location));
-        job.spec = build::init_job(&self.location, &self.settings, &self.nodes).spec;
+        job.annotations_mut().insert(marks::IMAGE.to_owned(), self.settings.agent_image.clone());
         self.job = Some(job);
         self
     }
@@ -349,6 +349,11 @@ fn a_job_that_cannot_begin_goes_once_another_image_is_wanted() {
     assert_eq!(decide(&stuck).delete, []);
     let other = crate::Settings { agent_image: "another".to_owned(), ..(*stuck.settings).clone() };
     let working = World { settings: std::sync::Arc::new(other), ..stuck };
-    assert_eq!(decide(&working).delete.len(), 1);
+    let plan = decide(&working);
+    assert_eq!(plan.delete.len(), 1);
+    assert!(
+        plan.status.is_some_and(|status| status.data.to_string().contains("Unschedulable")),
+        "and why is said"
+    );
     assert_eq!(decide(&World { pods: Vec::new(), ..working }).delete, [], "it begins in a moment");
 }
