@@ -21,6 +21,7 @@ const CLUSTER: &str = "bench";
 #[command(after_help = "Examples:
   cargo xtask bench backup                               both sizes, nine pairs each: more than an hour
   cargo xtask bench backup --pairs 3 --objects 300000    the smaller size only: about 10 minutes
+  cargo xtask bench backup --objects 930000 --second-pairs 3    the larger one: more than an hour
   cargo xtask bench snapshot                             both sizes, three pairs each: about 10 minutes
   cargo xtask bench backup --json > figures.jsonl        one JSON object a row")]
 pub struct Arguments {
@@ -54,6 +55,9 @@ struct Backup {
     /// Pairs of runs of each size; one more before them is not counted.
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=99))]
     pairs: u16,
+    /// In how many of the pairs a second backup is measured too, after a change: it takes as long again.
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(0..=99))]
+    second_pairs: u16,
     /// How many objects etcd holds, for each size: 300,000 are 1.3 GB, 930,000 are 4 GB.
     #[arg(long, value_delimiter = ',', default_values_t = [300_000, 930_000], value_parser = clap::value_parser!(u64).range(1000..=2_000_000))]
     objects: Vec<u64>,
@@ -95,8 +99,10 @@ fn backup(backup: &Backup) -> Result<()> {
         ..cluster::Options::default()
     };
     let cluster = cluster::up(CLUSTER, &options)?;
-    let Backup { pairs, objects, json, .. } = backup;
-    let request = json!({ "bench": "backup", "pairs": pairs, "objects": objects, "json": json });
+    let Backup { pairs, second_pairs, objects, json, .. } = backup;
+    let request = json!({
+        "bench": "backup", "pairs": pairs, "second_pairs": second_pairs, "objects": objects, "json": json,
+    });
     let result = cluster::load(CLUSTER, &images).and_then(|()| measure(&cluster, &request));
     if !backup.keep {
         cluster::down(CLUSTER)?;

@@ -16,6 +16,9 @@ pub struct Request {
     bench: Kind,
     /// Pairs of runs of each size, ours and theirs in turn.
     pairs: usize,
+    /// In how many of them, at most, a second backup is measured after a change.
+    #[serde(default)]
+    second_pairs: usize,
     /// How many objects etcd holds, for each size.
     objects: Vec<u64>,
     /// One JSON object a row instead of a table.

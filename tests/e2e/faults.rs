@@ -83,9 +83,28 @@ async fn a_backup_that_dies_between_its_snapshots_is_none_and_its_half_goes() {
             let stored: BTreeSet<_> = stored.collect();
             Ok(if stored == whole { Ok(()) } else { Err(stored) })
         })
-        .await
+        .await?;
+        the_half_of_another_job_goes(kubedr, pair(&records[0])?).await
     })
     .await;
+}
+
+/// A later backup clears it away, but not while its run may go on.
+async fn the_half_of_another_job_goes(kubedr: &Installation, [first, second]: [String; 2]) -> Result<()> {
+    let restic = |arguments: &[&str]| kubedr.bucket.restic().args(arguments);
+    restic(&["forget", &second]).succeed().await?;
+    kubedr.successful_backup("etcd").await?;
+    let stored = kubedr.bucket.snapshots().await?;
+    let half = stored.iter().find(|found| found.id == first).context("it went while its run may go on")?;
+    let end = half.tags.iter().find(|tag| tag.starts_with("until:")).context("it says no end of its run")?;
+    restic(&["tag", "--remove", end, "--add", "until:1", &first]).succeed().await?;
+    kubedr.successful_backup("etcd").await?;
+    let is_over = |found: &Snapshot| found.tags.iter().any(|tag| tag == "until:1");
+    until("the half to go", async || {
+        let left: Vec<_> = kubedr.bucket.snapshots().await?.into_iter().filter(is_over).collect();
+        Ok(if left.is_empty() { Ok(()) } else { Err(left) })
+    })
+    .await
 }
 
 /// Waits for the first file of a folder, which may not be there yet, and for no moment longer.

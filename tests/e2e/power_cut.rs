@@ -150,7 +150,7 @@ async fn each_record_can_be_restored(kubedr: &Installation) -> Result<()> {
 }
 
 /// No pair that only looks whole, no pod that does not end, no program and no folder of a pod on the node. A first
-/// snapshot alone stays for three days: another run may be at work on its second, and it may be the best there is.
+/// snapshot alone stays until its run's deadline has passed: it may be at work on its second.
 async fn nothing_is_left(kubedr: &Installation) -> Result<()> {
     let snapshots = kubedr.bucket.snapshots().await?;
     let widowed = widowed(&snapshots);

@@ -19,6 +19,7 @@ const TERMINATED: u8 = 143;
 pub struct Run {
     now: fn() -> Timestamp,
     started: Instant,
+    deadline: Duration,
     stop: Stop,
     signal: watch::Receiver<Option<u8>>,
 }
@@ -42,7 +43,7 @@ impl Run {
             // The channels stay open: a closed one could not be waited for.
             std::future::pending::<()>().await;
         });
-        Self { now, started: Instant::now(), stop, signal: received }
+        Self { now, started: Instant::now(), deadline, stop, signal: received }
     }
 
     /// The time of day.
@@ -53,6 +54,13 @@ impl Run {
     /// Seconds since the start.
     pub fn seconds(&self) -> f64 {
         self.started.elapsed().as_secs_f64()
+    }
+
+    /// The time of day when it is told to stop, whatever happens.
+    pub fn until(&self) -> Timestamp {
+        self.now()
+            .saturating_add(self.deadline.saturating_sub(self.started.elapsed()))
+            .unwrap_or(Timestamp::MAX)
     }
 
     /// What tells restic to stop.

@@ -1,6 +1,8 @@
 //! restic tags of a backup's two snapshots, so that a listing alone tells all.
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use crate::{BackupId, Reason, SnapshotId, lineage::Position, result::Objects};
 
 /// Marks every snapshot that kubedr made.
@@ -22,6 +24,8 @@ pub struct Common {
     pub lineage: BackupId,
     /// uid of the Job that made it, where one did. Of a Job's pods only one is at work at a time.
     pub job: Option<String>,
+    /// When its run has ended at the latest, by the clock of its node; absent in what earlier versions made.
+    pub until: Option<Timestamp>,
 }
 
 /// Tags that only the second snapshot carries: its first, and the figures a listing needs.
@@ -50,7 +54,7 @@ pub struct Tags {
 impl Tags {
     /// The tags as restic stores them.
     pub fn render(&self) -> Vec<String> {
-        let Common { backup, cluster, policy, lineage, job } = &self.common;
+        let Common { backup, cluster, policy, lineage, job, until } = &self.common;
         let mut tags = vec![
             MARK.to_owned(),
             format!("backup:{backup}"),
@@ -59,6 +63,7 @@ impl Tags {
             format!("lineage:{lineage}"),
         ];
         tags.extend(job.iter().map(|uid| format!("job:{uid}")));
+        tags.extend(until.iter().map(|time| format!("until:{}", time.as_second())));
         if let Some(second) = &self.second {
             tags.push(format!("of:{}", second.of));
             let Position { cluster_id, revision, raft_index, raft_term } = &second.position;
@@ -89,6 +94,7 @@ impl Tags {
             policy: (*pairs.get("policy")?).to_owned(),
             lineage: pairs.get("lineage")?.parse().ok()?,
             job: pairs.get("job").map(|uid| (*uid).to_owned()),
+            until: pairs.get("until").and_then(|text| Timestamp::from_second(text.parse().ok()?).ok()),
         };
         let second = match pairs.get("of") {
             Some(of) => Some(second(of, &pairs)?),
@@ -130,6 +136,7 @@ mod tests {
                 policy: "kubedr-system/test-backup".to_owned(),
                 lineage: "fedcba9876543210".parse().expect("an id"),
                 job: Some("99999999-8888-7777-6666-555555555555".to_owned()),
+                until: Some(Timestamp::from_second(1_893_456_000).expect("a time")),
             },
             second: Some(Second {
                 of: "ab".repeat(32).parse().expect("an id"),
@@ -161,6 +168,7 @@ mod tests {
             "policy:kubedr-system/test-backup",
             "lineage:fedcba9876543210",
             "job:99999999-8888-7777-6666-555555555555",
+            "until:1893456000",
             &format!("of:{}", "ab".repeat(32)),
             "etcd:8e4dc83ccd60bc22",
             "revision:1234",
@@ -178,7 +186,7 @@ mod tests {
             let mut rendered = tags().render();
             let removed = rendered.remove(left_out);
             let still_ours =
-                ["job:", "objects:", "shrunk:", "of:"].iter().any(|tag| removed.starts_with(tag));
+                ["job:", "until:", "objects:", "shrunk:", "of:"].iter().any(|tag| removed.starts_with(tag));
             assert_eq!(Tags::parse(&rendered).is_some(), still_ours, "without {removed}");
         }
         let mut rendered = tags().render();

@@ -43,10 +43,10 @@ struct Run {
     added: u64,
 }
 
-/// A first backup and a second one after a change.
+/// A first backup and, in some pairs, a second one after a change.
 struct Runs {
     first: Run,
-    second: Run,
+    second: Option<Run>,
 }
 
 /// Measures each size, and returns the rows.
@@ -57,7 +57,7 @@ pub async fn run(installation: &Installation, request: &Request) -> Result<Vec<R
     for objects in &request.objects {
         let member = Member::start(installation).await?;
         let bench = Bench::new(installation, &templates, &member, *objects).await?;
-        let pairs = bench.pairs(request.pairs).await?;
+        let pairs = bench.pairs(request.pairs, request.second_pairs).await?;
         rows.extend(bench.rows(&pairs)?);
         member.remove().await?;
     }
@@ -103,7 +103,8 @@ impl<'a> Bench<'a> {
         })
     }
 
-    async fn pairs(&self, count: usize) -> Result<Vec<(Runs, Runs)>> {
+    /// So many pairs, the first of them with a second backup.
+    async fn pairs(&self, count: usize, with_second: usize) -> Result<Vec<(Runs, Runs)>> {
         pod::remove(&self.installation.api::<Pod>()).await?;
         say("watching puts while nothing else happens");
         let idle = self.idle().await?;
@@ -111,7 +112,7 @@ impl<'a> Bench<'a> {
         let mut pairs = Vec::new();
         // The first pair fills the page cache and is not counted.
         for number in 0..=count {
-            let pair = self.pair(number).await?;
+            let pair = self.pair(number, (1..=with_second).contains(&number)).await?;
             let what = if number == 0 { "warm-up".to_owned() } else { format!("pair {number} of {count}") };
             say(&format!("{what}: {} | {}", told(&pair.0), told(&pair.1)));
             pairs.extend((number > 0).then_some(pair));
@@ -120,18 +121,21 @@ impl<'a> Bench<'a> {
     }
 
     /// Both sides, who goes first in turn.
-    async fn pair(&self, number: usize) -> Result<(Runs, Runs)> {
+    async fn pair(&self, number: usize, has_second: bool) -> Result<(Runs, Runs)> {
         let is_ours_first = number.is_multiple_of(2);
         for (_, bucket) in [&self.ours, &self.theirs] {
             repository::empty(bucket)?;
         }
         let first = self.both(is_ours_first).await?;
-        self.change(u64::try_from(number)?).await?;
-        let second = self.both(is_ours_first).await?;
+        let second = if has_second {
+            self.change(u64::try_from(number)?).await?;
+            Some(self.both(is_ours_first).await?)
+        } else {
+            None
+        };
         settle(&self.etcd).await?;
-        let [ours, theirs] = [(first.0, second.0), (first.1, second.1)];
-        let runs = |(first, second)| Runs { first, second };
-        Ok((runs(ours), runs(theirs)))
+        let (ours, theirs) = second.unzip();
+        Ok((Runs { first: first.0, second: ours }, Runs { first: first.1, second: theirs }))
     }
 
     async fn both(&self, is_ours_first: bool) -> Result<(Run, Run)> {
@@ -188,21 +192,28 @@ impl<'a> Bench<'a> {
 
     fn rows(&self, pairs: &[(Runs, Runs)]) -> Result<Vec<Row>> {
         let size = self.size()?;
-        let row = |work, unit, figure: fn(&Runs) -> f64| {
-            let figures: Vec<_> = pairs.iter().map(|(ours, theirs)| (figure(ours), figure(theirs))).collect();
+        let row = |work, unit, figure: fn(&Run) -> f64, is_second| {
+            let of = |runs: &Runs| {
+                if is_second { runs.second.as_ref().map(figure) } else { Some(figure(&runs.first)) }
+            };
+            let figures: Vec<_> =
+                pairs.iter().filter_map(|(ours, theirs)| of(ours).zip(of(theirs))).collect();
             Row::of(&size, work, unit, &figures)
         };
-        Ok(vec![
-            row("wall", "s", |runs| runs.first.lap.wall)?,
-            row("cpu", "s", |runs| runs.first.lap.cpu)?,
-            row("put p99", "ms", |runs| runs.first.put_p99)?,
-            row("node bytes", "MiB", |runs| mebibytes(runs.first.lap.written))?,
-            row("agent memory", "MiB", |runs| mebibytes(runs.first.lap.memory_but_of("restic")))?,
-            row("all memory", "MiB", |runs| mebibytes(runs.first.lap.all_memory))?,
-            row("total_rss", "MiB", |runs| mebibytes(runs.first.lap.total_rss))?,
-            row("second wall", "s", |runs| runs.second.lap.wall)?,
-            row("second bytes", "MiB", |runs| mebibytes(runs.second.added))?,
-        ])
+        let mut rows = vec![
+            row("wall", "s", |run| run.lap.wall, false)?,
+            row("cpu", "s", |run| run.lap.cpu, false)?,
+            row("put p99", "ms", |run| run.put_p99, false)?,
+            row("node bytes", "MiB", |run| mebibytes(run.lap.written), false)?,
+            row("agent memory", "MiB", |run| mebibytes(run.lap.memory_but_of("restic")), false)?,
+            row("all memory", "MiB", |run| mebibytes(run.lap.all_memory), false)?,
+            row("total_rss", "MiB", |run| mebibytes(run.lap.total_rss), false)?,
+        ];
+        if pairs.iter().any(|(ours, _)| ours.second.is_some()) {
+            rows.push(row("second wall", "s", |run| run.lap.wall, true)?);
+            rows.push(row("second bytes", "MiB", |run| mebibytes(run.added), true)?);
+        }
+        Ok(rows)
     }
 }
 
@@ -229,15 +240,17 @@ async fn settle(etcd: &Etcd) -> Result<()> {
 
 fn told(runs: &Runs) -> String {
     let Runs { first: Run { lap, put_p99, added }, second } = runs;
+    let second = second
+        .as_ref()
+        .map(|second| format!(", then {:.1} s + {:.1} MiB", second.lap.wall, mebibytes(second.added)));
     let memory = lap.memory.iter().map(|(name, bytes)| format!("{name} {:.0}", mebibytes(*bytes)));
     format!(
-        "{:.1} s, cpu {:.1} s, p99 {put_p99:.0} ms, written {:.0} MiB, stored {:.0} MiB, MiB of {}, then {:.1} s + {:.1} MiB",
+        "{:.1} s, cpu {:.1} s, p99 {put_p99:.0} ms, written {:.0} MiB, stored {:.0} MiB, MiB of {}{}",
         lap.wall,
         lap.cpu,
         mebibytes(lap.written),
         mebibytes(*added),
         memory.collect::<Vec<_>>().join(" "),
-        second.lap.wall,
-        mebibytes(second.added),
+        second.unwrap_or_default(),
     )
 }

@@ -1,7 +1,6 @@
 //! Forgets what is no backup: what this run made in vain, and what one before it left.
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use model::{BackupId, Reason, SnapshotId, result::Failure, tags::Tags};
 use repository::{Listing, Restic};
 use tokio::{
@@ -9,15 +8,14 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Session, history::unfinished};
+use super::{
+    Session,
+    history::{Over, unfinished},
+};
 
 /// Time for it; then restic is stopped, for which it may take 30 s more. Both
 /// together are less than what a stopped run has to end.
 const LONGEST: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 15 });
-
-/// Age of another Job's first snapshot at which nobody is at work on its second any more: a
-/// Job lasts a day at most, the rest is for clocks that differ.
-const ABANDONED: SignedDuration = SignedDuration::from_hours(72);
 
 /// Tidies up behind a backup that is proven, or that failed.
 pub async fn tidy(session: Session, is_proven: bool) {
@@ -62,10 +60,9 @@ fn seconds_of(backup: &BackupId, listing: &Listing) -> Vec<SnapshotId> {
 /// the best there is. The listing is a fresh one, because what lacked its
 /// second when this run began may be a whole backup by now.
 async fn forget_unfinished(session: &Session) {
-    let Ok(then) = session.run.now().checked_sub(ABANDONED) else { return };
     let forgetting = async |restic: Restic| {
-        let over = (then, session.config.job.as_deref());
-        let unfinished = unfinished(&listing(session).await?, session.config.owner(), over);
+        let over = Over { now: session.run.now(), job: session.config.job.as_deref() };
+        let unfinished = unfinished(&listing(session).await?, session.config.owner(), &over);
         restic.forget(&unfinished).await.map(|()| unfinished.len())
     };
     bounded(&session.repository.finisher, forgetting, "left unfinished by a run before").await;

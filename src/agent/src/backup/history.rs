@@ -1,7 +1,7 @@
 //! The earlier backups of a policy, read out of the repository's listing.
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use model::{
     BackupId, Reason, SnapshotId,
     environment::Pair,
@@ -164,27 +164,45 @@ fn latest(heads: &[&Found]) -> Option<Pair> {
     heads.iter().max_by_key(|head| head.time).map(|head| head.pair())
 }
 
-/// First snapshots of this policy and cluster whose second never came: those from before `then`, and those that
-/// an earlier pod of the same Job left, for a Job's next pod begins when the one before has ended.
+/// By how much the clock of the node that a run was on may be behind ours: each may be a quarter of an hour off that of
+/// the S3 server, which refuses more. A run that was told to stop has ended in that time, too.
+const CLOCKS: SignedDuration = SignedDuration::from_mins(30);
+
+/// Age of a first snapshot that does not say when its run has ended: a Job lasts a day at most, the rest is for clocks.
+const ABANDONED: SignedDuration = SignedDuration::from_hours(72);
+
+/// By what it is judged whether anybody may still be at work on a backup.
+#[derive(Clone, Copy, Debug)]
+pub struct Over<'a> {
+    /// The time of day here.
+    pub now: Timestamp,
+    /// The own Job: its next pod begins when the one before has ended.
+    pub job: Option<&'a str>,
+}
+
+impl Over<'_> {
+    fn is_for(&self, common: &Common, time: Timestamp) -> bool {
+        let is_own = self.job.is_some() && self.job == common.job.as_deref();
+        let (end, spare) = common.until.map_or((time, ABANDONED), |until| (until, CLOCKS));
+        is_own || self.now.duration_since(end) > spare
+    }
+}
+
+/// First snapshots of this policy and cluster whose second never came, and on which nobody is at work.
 ///
 /// # Guarantees
 ///
 /// Spared is a first for which anything else in the repository may be the
 /// second: a damaged snapshot, one whose tags only another version reads, or
 /// one that names the first by the id that it had before `restic tag`.
-pub fn unfinished(
-    listing: &Listing,
-    owner: Owner<'_>,
-    (then, job): (Timestamp, Option<&str>),
-) -> Vec<SnapshotId> {
+pub fn unfinished(listing: &Listing, owner: Owner<'_>, over: &Over<'_>) -> Vec<SnapshotId> {
     if !listing.unreadable.is_empty() {
         return Vec::new();
     }
     let is_unfinished = |snapshot: &&Snapshot| {
         Tags::parse(&snapshot.tags).is_some_and(|Tags { common, second }| {
-            let is_over = snapshot.time < then || job.is_some_and(|job| common.job.as_deref() == Some(job));
             let is_half = second.is_none() && !has_companion(listing, snapshot, &common.backup);
-            owner.has(&common) && is_over && is_half
+            owner.has(&common) && over.is_for(&common, snapshot.time) && is_half
         })
     };
     listing.snapshots.iter().filter(is_unfinished).map(|snapshot| snapshot.id.clone()).collect()
@@ -234,6 +252,7 @@ pub(super) mod tests {
                 policy: POLICY.to_owned(),
                 lineage: short(self.lineage),
                 job: Some(format!("job-{}", self.name)),
+                until: None,
             };
             Tags { common, second }.render()
         }
@@ -409,7 +428,19 @@ pub(super) mod tests {
     #[test]
     fn nothing_is_unfinished_while_a_second_may_be_there_unread() {
         let listing = Listing { unreadable: vec!["0f".to_owned()], ..whole(&[made('1', 'a', 10).first()]) };
-        assert_eq!(unfinished(&listing, OWNER, (then(), Some("job-1"))), []);
+        assert_eq!(unfinished(&listing, OWNER, &over(Some("job-1"))), []);
+    }
+
+    /// At a time when what was made before `then` is old enough, whatever it says.
+    fn over(job: Option<&str>) -> Over<'_> {
+        Over { now: then() + ABANDONED, job }
+    }
+
+    /// The first snapshot of a run that was told to stop so long ago, made a moment ago.
+    fn told_to_stop(ago: SignedDuration) -> Vec<Snapshot> {
+        let mut first = made('1', 'a', 100).first();
+        first.tags.push(format!("until:{}", (over(None).now - ago).as_second()));
+        vec![first]
     }
 
     /// The same snapshot after `restic tag`, or from a version that tags otherwise.
@@ -426,6 +457,9 @@ pub(super) mod tests {
         vec![id("11")]
     )]
     #[case::perhaps_still_running(vec![made('1', 'a', 100).first()], vec![])]
+    #[case::its_run_has_ended_by_any_clock(told_to_stop(SignedDuration::from_mins(31)), vec![id("11")])]
+    #[case::its_run_has_ended_by_our_clock_only(told_to_stop(SignedDuration::from_mins(29)), vec![])]
+    #[case::its_run_may_go_on(told_to_stop(SignedDuration::from_mins(-10)), vec![])]
     #[case::left_by_the_same_job_a_moment_ago(vec![made('9', 'a', 100).first()], vec![id("19")])]
     #[case::whole_and_by_the_same_job(made('9', 'a', 100).both(), vec![])]
     #[case::a_second_alone_is_not_touched(vec![made('1', 'a', 10).second()], vec![])]
@@ -450,9 +484,10 @@ pub(super) mod tests {
         vec![]
     )]
     fn unfinished_backups_are_found(#[case] listing: Vec<Snapshot>, #[case] expected: Vec<SnapshotId>) {
-        assert_eq!(unfinished(&whole(&listing), OWNER, (then(), Some("job-9"))), expected);
-        if listing.iter().all(|snapshot| snapshot.time >= then()) {
-            assert_eq!(unfinished(&whole(&listing), OWNER, (then(), None)), [], "nobody told of a Job");
+        assert_eq!(unfinished(&whole(&listing), OWNER, &over(Some("job-9"))), expected);
+        let is_of_the_job = |snapshot: &Snapshot| snapshot.tags.iter().any(|tag| tag == "job:job-9");
+        if listing.iter().any(is_of_the_job) {
+            assert_eq!(unfinished(&whole(&listing), OWNER, &over(None)), [], "nobody told of a Job");
         }
     }
 }

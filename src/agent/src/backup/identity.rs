@@ -1,5 +1,6 @@
 //! What a backup is called.
 use aws_lc_rs::rand;
+use jiff::Timestamp;
 use model::{
     BackupId, Reason,
     lineage::{Belongs, belongs},
@@ -21,7 +22,14 @@ pub struct Identity {
 
 impl Identity {
     /// A new identity, in the lineage that the source continues.
-    pub fn new(history: &History, config: &BackupConfig, source: &Source) -> Result<Self, Failure> {
+    ///
+    /// Of a run that is told to stop at `until`.
+    pub fn new(
+        history: &History,
+        config: &BackupConfig,
+        source: &Source,
+        until: Timestamp,
+    ) -> Result<Self, Failure> {
         let backup = random_id()?;
         let position = &source.choice.member.position;
         let lineage = match belongs(&history.heads(), position) {
@@ -38,6 +46,7 @@ impl Identity {
             policy: config.policy.clone(),
             lineage: lineage.clone(),
             job: config.job.clone(),
+            until: Some(until),
         };
         Ok(Self { backup, lineage, common })
     }

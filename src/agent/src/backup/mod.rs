@@ -79,7 +79,7 @@ impl Session {
         let source = run.unless_stopped(source::choose(&config, &run)).await?;
         let listing = run.unless_stopped(opened.listing(&repository.bucket)).await?;
         let history = History::read(&listing.snapshots, config.owner());
-        let identity = Identity::new(&history, &config, &source)?;
+        let identity = Identity::new(&history, &config, &source, run.until())?;
         let objects_before = history.objects_before(&identity.lineage, config.accept_shrink.as_ref());
         Ok(Self { config, run, repository, opened, source, identity, objects_before, restic_version })
     }

@@ -205,6 +205,7 @@ mod tests {
             policy: policy.to_owned(),
             lineage: "a".repeat(16).parse().expect("an id"),
             job: None,
+            until: None,
         };
         let nth = n.bytes().next().expect("a name");
         let time = Timestamp::from_second(nth.into()).expect("a time");
