@@ -7,6 +7,7 @@
 //! [`Schedule`] means.
 pub mod environment;
 mod identity;
+mod line;
 pub mod lineage;
 mod reason;
 pub mod result;

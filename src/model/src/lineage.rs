@@ -7,7 +7,7 @@
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use crate::{BackupId, Reason};
+use crate::{BackupId, Reason, line};
 
 /// How long the newest backups of a lineage stay whatever retention's numbers say: within this time it
 /// may turn out to be the one that is wanted back.
@@ -22,6 +22,7 @@ const _: () = assert!(LISTED_YOUNG.as_secs() > YOUNG.as_secs(), "a list must spa
 #[serde(rename_all = "camelCase")]
 pub struct Position {
     /// etcd's cluster id, hexadecimal as etcdctl prints it.
+    #[serde(deserialize_with = "line::read::<64, _>")]
     pub cluster_id: String,
     /// Key-value store revision.
     pub revision: i64,

@@ -5,11 +5,12 @@
 //! ```
 //!
 //! It is data from a node. [`parse`] believes nothing that it does not check:
-//! size, version, ids and reasons.
+//! size, version, ids, reasons and durations. Names are refused that are not short and of one line,
+//! and what is said is made so: it ends up in conditions, events and logs.
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
-use crate::{BackupId, Reason, SnapshotId, lineage::Position};
+use crate::{BackupId, Reason, SnapshotId, line, lineage::Position};
 
 /// Largest result in bytes: the kubelet's limit for a termination message.
 pub const MAX_BYTES: usize = 4096;
@@ -17,8 +18,14 @@ pub const MAX_BYTES: usize = 4096;
 /// Longest message of a failure, bytes; the rest of the result must fit beside it.
 const MAX_MESSAGE_BYTES: usize = 2048;
 
+/// Longest field or path of a failure, bytes.
+const MAX_FIELD_BYTES: usize = 512;
+
 /// Longest message of what a backup lacks, bytes.
 const MAX_LACK_BYTES: usize = 1024;
+
+/// Longest duration that is believed, seconds: a year, and no Job may take more than a day.
+const LONGEST: f64 = 366.0 * 24.0 * 3600.0;
 
 /// Version of the format that this code writes and reads.
 const VERSION: u32 = 1;
@@ -40,14 +47,18 @@ pub struct Failure {
 
 impl Failure {
     /// A failure that is about no single field.
-    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), field: None }
+    ///
+    /// Whoever said what is said of it, a program, a pod or Kubernetes: of its message that remains which
+    /// is one short line.
+    pub fn new(reason: Reason, message: impl AsRef<str>) -> Self {
+        Self { reason, message: line::of(message.as_ref(), MAX_MESSAGE_BYTES), field: None }
     }
 
-    /// The same failure, about one field or path.
+    /// The same failure, about one field or path, of which the same remains.
     #[must_use]
-    pub fn at(mut self, field: impl Into<String>) -> Self {
-        self.field = Some(field.into());
+    pub fn at(mut self, field: impl AsRef<str>) -> Self {
+        let field = line::of(field.as_ref(), MAX_FIELD_BYTES);
+        self.field = Some(field).filter(|field| !field.is_empty());
         self
     }
 }
@@ -82,11 +93,14 @@ pub struct Backup {
     pub files_snapshot_id: SnapshotId,
     /// Id of the repository's config.
     pub repository_id: SnapshotId,
-    /// When the etcd stream began.
+    /// When the etcd stream began, after 1969.
+    #[serde(deserialize_with = "time")]
     pub time: Timestamp,
-    /// Node that the pod ran on.
+    /// Node that the pod ran on, at most 253 bytes.
+    #[serde(deserialize_with = "line::read::<253, _>")]
     pub node: String,
-    /// uid of the namespace `kube-system`.
+    /// uid of the namespace `kube-system`, at most 128 bytes.
+    #[serde(deserialize_with = "line::read::<128, _>")]
     pub cluster_uid: String,
     /// The history that the backup belongs to.
     pub lineage: BackupId,
@@ -100,7 +114,8 @@ pub struct Backup {
     pub data_added: u64,
     /// Bytes that were read.
     pub total_bytes_processed: u64,
-    /// Duration of the whole run in seconds.
+    /// Duration of the whole run in seconds, at most a year.
+    #[serde(deserialize_with = "duration")]
     pub total_duration_secs: f64,
     /// Kubernetes' objects, where they were counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -108,6 +123,20 @@ pub struct Backup {
     /// What the backup lacks for a restore, where it lacks something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incomplete: Option<Lack>,
+}
+
+/// Sums and statuses are made of it: what no run can have taken would spoil them.
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let seconds = f64::deserialize(deserializer)?;
+    let is_possible = (0.0..=LONGEST).contains(&seconds);
+    is_possible.then_some(seconds).ok_or_else(|| D::Error::custom(format!("no run takes {seconds} seconds")))
+}
+
+/// Kubernetes has no way to write a time before the year 1, and would refuse all else with it.
+fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+    let time = Timestamp::deserialize(deserializer)?;
+    let is_possible = time >= Timestamp::UNIX_EPOCH;
+    is_possible.then_some(time).ok_or_else(|| D::Error::custom("no backup was made before 1970"))
 }
 
 /// Kubernetes' objects in a snapshot.
@@ -145,9 +174,9 @@ impl Lack {
         Reason::Unsupported,
     ];
 
-    /// A lack, whose message is cut where it is too long.
+    /// A lack, of whose message that remains which is one line, and not too long.
     pub fn new(reason: Reason, message: &str) -> Self {
-        Self { reason, message: shortened(message, MAX_LACK_BYTES) }
+        Self { reason, message: line::of(message, MAX_LACK_BYTES) }
     }
 }
 
@@ -165,13 +194,15 @@ impl TryFrom<UncheckedLack> for Lack {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EtcdFacts {
-    /// Server version, for example `3.6.16`.
+    /// Server version, for example `3.6.16`, at most 128 bytes.
+    #[serde(deserialize_with = "line::read::<128, _>")]
     pub version: String,
     /// Cluster id and history at the moment before the stream began; the revision is the
     /// snapshot's own, which an etcd has that is restored from it, where it was read.
     #[serde(flatten)]
     pub position: Position,
-    /// Member id, hexadecimal as etcdctl prints it.
+    /// Member id, hexadecimal as etcdctl prints it, at most 64 bytes.
+    #[serde(deserialize_with = "line::read::<64, _>")]
     pub member_id: String,
     /// Keys in the store, where they were counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -179,7 +210,13 @@ pub struct EtcdFacts {
     /// Size of the stored file in bytes, its SHA-256 trailer included.
     pub db_size_bytes: u64,
     /// SHA-256 of the stored file without its trailer, 64 hexadecimal digits: what the trailer says.
+    #[serde(deserialize_with = "sha256")]
     pub sha256: String,
+}
+
+/// restic's ids are SHA-256 too.
+fn sha256<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    SnapshotId::deserialize(deserializer).map(String::from)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -211,8 +248,8 @@ pub fn render<Success: Serialize>(verb: &str, outcome: &Outcome<Success>) -> Str
         Ok(success) => serde_json::to_string(&Full { envelope: envelope(true), success }),
         Err(failure) => serde_json::to_string(&Envelope {
             reason: Some(failure.reason.to_string()),
-            message: Some(shortened(&failure.message, MAX_MESSAGE_BYTES)),
-            field: failure.field.as_deref().map(|field| shortened(field, MAX_MESSAGE_BYTES / 4)),
+            message: Some(line::of(&failure.message, MAX_MESSAGE_BYTES)),
+            field: failure.field.as_deref().map(|field| line::of(field, MAX_FIELD_BYTES)),
             ..envelope(false)
         }),
     };
@@ -249,10 +286,12 @@ pub fn parse<Success: for<'a> Deserialize<'a>>(verb: &str, text: &str) -> Outcom
 }
 
 fn failure(envelope: Envelope) -> Failure {
-    let message = shortened(&envelope.message.unwrap_or_default(), MAX_MESSAGE_BYTES);
+    let message = envelope.message.unwrap_or_default();
     let word = envelope.reason.unwrap_or_default();
     match word.parse::<Reason>() {
-        Ok(reason) if reason.exit_code() != 0 => Failure { reason, message, field: envelope.field },
+        Ok(reason) if reason.exit_code() != 0 => {
+            Failure::new(reason, message).at(envelope.field.unwrap_or_default())
+        }
         _ => unknown(&format!("a failure without a known reason: {message}")),
     }
 }
@@ -261,20 +300,8 @@ fn unknown(what: &str) -> Failure {
     Failure::new(Reason::Unknown, format!("the pod's result is {what}"))
 }
 
-/// Cuts a text at a character's border and says so.
-fn shortened(text: &str, most: usize) -> String {
-    // Each character may take six bytes once it is escaped in JSON.
-    let escaped = |character: char| if character.is_control() { 6 } else { character.len_utf8() + 1 };
-    let mut bytes = 0;
-    let kept: String = text
-        .chars()
-        .take_while(|character| {
-            bytes += escaped(*character);
-            bytes <= most
-        })
-        .collect();
-    if kept.len() < text.len() { format!("{kept}…") } else { kept }
-}
+#[cfg(test)]
+mod forged;
 
 #[cfg(test)]
 mod tests {
@@ -347,6 +374,17 @@ mod tests {
     #[case::a_word_alone(r#""NeedsKms""#, false)]
     fn a_lack_is_believed_that_is_one(#[case] text: &str, #[case] is_believed: bool) {
         assert_eq!(serde_json::from_str::<Lack>(text).is_ok(), is_believed);
+    }
+
+    #[rstest]
+    #[case::whole("3600", true)]
+    #[case::of_nothing("0", true)]
+    #[case::before_it_began("-0.5", false)]
+    #[case::of_a_thousand_years("3.2e10", false)]
+    #[case::without_an_end("1e308", false)]
+    fn a_duration_is_believed_that_a_run_can_have(#[case] text: &str, #[case] is_believed: bool) {
+        let read = duration(&mut serde_json::Deserializer::from_str(text));
+        assert_eq!(read.is_ok(), is_believed);
     }
 
     #[test]

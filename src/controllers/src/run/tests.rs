@@ -37,6 +37,8 @@ fn reason(run: &Run<Initialization>) -> &'static str {
 #[case::without_a_word("Failed", "Failed", 1, "", "NoResult")]
 #[case::with_a_panic("Failed", "Failed", 101, "thread main panicked", "Unknown")]
 #[case::by_a_signal("Failed", "Failed", 137, "", "Killed")]
+#[case::with_half_a_result("Complete", "Succeeded", 0, &initialized('a')[..60], "Unknown")]
+#[case::with_more_than_a_termination_message_holds("Complete", "Succeeded", 0, &format!("{:5000}", initialized('a')), "Unknown")]
 #[case::with_the_result_of_another_verb("Complete", "Succeeded", 0, &failure("backup", Reason::Bug), "Unknown")]
 fn a_pod_that_ended(
     #[case] end: &str,
@@ -77,6 +79,23 @@ fn a_container_that_admission_put_beside_the_agent_tells_nothing() {
     assert_eq!(reason(&judged(&job, &[pod], &[])), "success");
 }
 
+#[test]
+fn a_success_of_a_container_beside_the_agent_is_none() {
+    let job = ended("Complete");
+    let mut pod = ended_pod(&job, "Succeeded", (0, ""));
+    let mut other = container(&json!({ "terminated": { "exitCode": 0, "message": initialized('a') } }));
+    other["name"] = json!("mesh-proxy");
+    let status = pod.status.as_mut().expect("a status");
+    for all in [
+        &mut status.container_statuses,
+        &mut status.init_container_statuses,
+        &mut status.ephemeral_container_statuses,
+    ] {
+        all.get_or_insert_default().insert(0, object(other.clone()));
+    }
+    assert_eq!(reason(&judged(&job, &[pod], &[])), "NoResult");
+}
+
 #[rstest]
 #[case::no_node_takes(
     json!({ "phase": "Pending", "conditions": [{ "type": "PodScheduled", "status": "False", "message": "0/1" }] }),
@@ -104,6 +123,17 @@ fn a_volume_that(#[case] message: &str, #[case] expected: &str) {
     assert!(hangs_in_creation(&pod, at(NOW)));
     let troubles = [("j-pod-uid".to_owned(), message.to_owned())];
     assert_eq!(reason(&judged(&job, &[pod], &troubles)), expected);
+}
+
+#[test]
+fn what_kubernetes_says_of_a_pod_is_one_short_line_too() {
+    let job = job("j", "ConfigMap", &owner(), None);
+    let said = format!("rpc error:\n\u{1b}[2J{}", "x".repeat(40_000));
+    let troubles = [("j-pod-uid".to_owned(), said)];
+    let run = judged(&job, &[pod(&job, &waits_for("ContainerCreating"))], &troubles);
+    let Run::Stuck(failure) = run else { panic!("{run:?}") };
+    assert!(failure.message.starts_with("rpc error:  [2Jxx"), "{}", failure.message);
+    assert!(failure.message.len() < 4096, "{} bytes", failure.message.len());
 }
 
 #[rstest]
@@ -148,6 +178,18 @@ fn a_forged_pod_is_not_believed() {
     let mut forged = ended_pod(&job, "Succeeded", (0, &initialized('a')));
     forged.metadata.owner_references.as_mut().expect("an owner")[0].uid = "another".to_owned();
     assert_eq!(reason(&judged(&job, &[forged], &[])), "NoResult");
+}
+
+#[test]
+fn a_forged_pod_beside_the_real_one_changes_nothing() {
+    let job = ended("Complete");
+    let real = ended_pod(&job, "Succeeded", (0, &initialized('a')));
+    let mut forged = ended_pod(&job, "Succeeded", (0, &initialized('b')));
+    forged.metadata.name = Some("newer".to_owned());
+    forged.metadata.creation_timestamp = Some(Time(at(NOW)));
+    forged.metadata.owner_references.as_mut().expect("an owner")[0].uid = "another".to_owned();
+    let pods = [real.clone(), forged];
+    assert_eq!(judged(&job, &pods, &[]), judged(&job, &[real], &[]));
 }
 
 #[test]

@@ -445,6 +445,25 @@ fn a_job_with_forged_labels_is_no_run() {
 }
 
 #[test]
+fn what_a_pod_says_is_told_as_one_short_line() {
+    let said = format!("one\n\u{1b}[2J{}", "x".repeat(1500));
+    let left =
+        json!({ "v": 1, "verb": "backup", "ok": false, "reason": "Bug", "message": said, "field": said });
+    let world = running().run("11:00", "Failed", &left.to_string());
+    let plan = decide(&world);
+    let status = told(&plan, &world);
+    let conditions = status.conditions.iter().map(|condition| &condition.message);
+    let all =
+        plan.events.iter().map(|event| &event.message).chain(conditions).chain(&status.backup_error_message);
+    let about_it: Vec<_> = all.filter(|text| text.contains("[2J")).collect();
+    assert_eq!(about_it.len(), 3, "an event, a condition and upstream's field: {about_it:?}");
+    assert!(
+        about_it.iter().all(|text| text.len() < 4096 && !text.contains(char::is_control)),
+        "{about_it:?}"
+    );
+}
+
+#[test]
 fn status_of_a_success_has_upstreams_fields() {
     let world = running().records([record('1', 1)]).succeeded("11:00");
     let mut status = told(&decide(&world), &world);

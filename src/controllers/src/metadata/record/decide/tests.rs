@@ -74,6 +74,16 @@ impl JobWorld {
         self
     }
 
+    fn with_another_cronjob(mut self) -> Self {
+        self.cronjob.as_mut().expect("a cronjob").metadata.uid = Some("another".to_owned());
+        self
+    }
+
+    fn without_a_cronjob(mut self) -> Self {
+        self.cronjob = None;
+        self
+    }
+
     fn with_forged_pod(mut self) -> Self {
         self.pods[0].metadata.owner_references = None;
         self
@@ -125,8 +135,18 @@ fn writes(plan: &Plan) -> String {
 )]
 #[case::failure_becomes_none(backup("Failed", &failure("backup", Reason::EtcdUnreachable)), "")]
 #[case::result_that_cannot_be_read_becomes_none(backup("Succeeded", "{}"), "")]
+#[case::result_without_its_snapshot_becomes_none(
+    backup("Succeeded", &backed_up('1', 'b').replace("snapshotId", "snapshot")), ""
+)]
+#[case::result_of_a_node_whose_name_no_record_can_hold_becomes_none(
+    backup("Succeeded", &backed_up('1', 'b').replace("node1", &"n".repeat(254))), ""
+)]
 #[case::claim_of_a_pod_that_failed_becomes_none(backup("Failed", &backed_up('1', 'b')), "")]
 #[case::forged_job_is_ignored(backup("Succeeded", &backed_up('1', 'b')).with_forged_job(), "")]
+#[case::job_of_a_deleted_cronjob_of_the_same_name_is_ignored(
+    backup("Succeeded", &backed_up('1', 'b')).with_another_cronjob(), ""
+)]
+#[case::job_without_its_cronjob_is_ignored(backup("Succeeded", &backed_up('1', 'b')).without_a_cronjob(), "")]
 #[case::forged_pod_is_ignored(backup("Succeeded", &backed_up('1', 'b')).with_forged_pod(), "")]
 #[case::job_of_a_deleted_policy_of_the_same_name_is_ignored(
     backup("Succeeded", &backed_up('1', 'b')).of_a_policy_of_before(), ""
