@@ -2,14 +2,36 @@
 /// Bytes of a page.
 pub const SIZE: usize = 512;
 
+/// What a meta begins with.
+const MAGIC: u32 = 0xED0C_DAED;
+/// Bytes of a page before its meta.
+const HEADER: usize = 16;
+/// Bytes of a meta before its sum.
+const SUMMED: usize = 56;
+
+fn sum(meta: &[u8]) -> u64 {
+    let step = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    meta.iter().fold(0xcbf2_9ce4_8422_2325, step)
+}
+
+/// Sums each meta anew wherever one may be, so that what was changed in it is believed.
+pub fn seal(file: &mut [u8]) {
+    for begin in std::iter::once(0).chain((9..=16).map(|bits| 1 << bits)) {
+        let Some(page) = file.get_mut(begin..begin + HEADER + SUMMED + 8) else { return };
+        let (meta, place) = page[HEADER..].split_at_mut(SUMMED);
+        if meta.starts_with(&MAGIC.to_le_bytes()) {
+            place.copy_from_slice(&sum(meta).to_le_bytes());
+        } else if meta.starts_with(&MAGIC.to_be_bytes()) {
+            place.copy_from_slice(&sum(meta).to_be_bytes());
+        }
+    }
+}
+
 fn meta(transaction: u64, root: u64, pages: u64) -> Vec<u8> {
-    let head = [0xED0C_DAED_u32, 2, 512, 0].map(u32::to_le_bytes).concat();
+    let head = [MAGIC, 2, 512, 0].map(u32::to_le_bytes).concat();
     let rest = [root, 0, u64::MAX, pages, transaction].map(u64::to_le_bytes).concat();
     let mut meta = [head, rest].concat();
-    let sum = meta
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
-    meta.extend(sum.to_le_bytes());
+    meta.extend(sum(&meta).to_le_bytes());
     page((transaction % 2, 4, 0, 0), &meta)
 }
 

@@ -119,10 +119,10 @@ impl Walk {
     /// Finds out how long a page is, from as much of the file as that takes.
     fn begin(&mut self, bytes: &[u8]) {
         self.rest.extend_from_slice(bytes);
-        let sizes = PAGE_SIZES.into_iter();
+        // The smallest, which comes first: of several it is the one however the bytes are cut.
+        let mut sizes = PAGE_SIZES.into_iter();
         let second = |size: &usize| self.rest.get(*size..).is_some_and(|page| says(page, *size));
-        let found =
-            Meta::read(&self.rest).ok().map(|meta| meta.page_size).or_else(|| sizes.rev().find(second));
+        let found = Meta::read(&self.rest).ok().map(|meta| meta.page_size).or_else(|| sizes.find(second));
         let is_enough = self.rest.len() >= BEGINNING;
         if let Some(size) = found.or(is_enough.then_some(PAGE_SIZES[3])) {
             self.page_size = Some(size);
@@ -252,7 +252,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::fixture::{SIZE, change, filled, leaf, revision};
+    use crate::fixture::{SIZE, change, database, filled, leaf, revision, seal};
 
     fn read(file: &[u8], chunk: usize) -> Result<Contents, Unread> {
         let mut walk = Walk::new();
@@ -281,6 +281,20 @@ mod tests {
     }
 
     #[test]
+    fn of_two_pages_that_claim_to_be_the_second_one_counts_however_the_file_is_cut() {
+        let mut file = database(16);
+        file.copy_within(SIZE..2 * SIZE, 4096);
+        file[4096 + 24..][..4].copy_from_slice(&4096_u32.to_le_bytes());
+        file[..SIZE].fill(0);
+        seal(&mut file);
+        let contents = read(&file, file.len()).expect("whole");
+        assert_eq!(contents.page_size, 512);
+        for chunk in [1, 513, 4096] {
+            assert_eq!(read(&file, chunk), Ok(contents.clone()), "{chunk}");
+        }
+    }
+
+    #[test]
     fn a_stale_page_that_claims_what_follows_it_changes_nothing() {
         let expected = read(&file(&stale()), 512).expect("whole");
         for overflow in [1_u32, 2, 5, u32::MAX] {
@@ -305,7 +319,7 @@ mod tests {
 
     #[test]
     fn pages_that_are_free_are_no_damage() {
-        let contents = read(&crate::fixture::database(70), 512).expect("whole");
+        let contents = read(&database(70), 512).expect("whole");
         assert_eq!((contents.pages, contents.revision), (70, Some(3)));
     }
 
