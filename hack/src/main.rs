@@ -7,6 +7,7 @@ mod cache;
 mod cluster;
 mod command;
 mod demo;
+mod fuzz;
 mod generate;
 mod image;
 mod load;
@@ -48,6 +49,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Removes one guard after the other, and sees the test fail that is named for it.
     Mutate(mutate::Arguments),
+    /// Tries hostile input on what reads the data of others.
+    Fuzz(fuzz::Arguments),
     /// Builds sets of test programs, and prints where they are.
     Programs(programs::Arguments),
     /// Writes `config/` and `docs/reasons.md` from Rust.
@@ -73,6 +76,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Load(arguments) => load::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Mutate(arguments) => mutate::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Programs(arguments) => programs::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
     }

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: what CI runs, and what a developer types before a commit.
 //!
-//! format → lints → no second TLS provider → unit tests → images → cluster → tests on it → cluster removed → demo.
+//! format → lints → no second TLS provider → unit tests → hostile input → images → cluster → tests on it → cluster removed → demo.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -20,7 +20,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use crate::cluster::{Kubernetes, Server};
 use crate::programs::{KINE, PROMETHEUS, ProgramSet};
 use crate::toolchain::Toolchain;
-use crate::{cluster, command, demo, image};
+use crate::{cluster, command, demo, fuzz, image};
 
 /// The cluster of the tests; one that a developer plays with has another name.
 const CLUSTER: &str = "test";
@@ -78,6 +78,9 @@ const ON_THE_FIRST_SERVER: [&str; 11] = [
     "power_cut",
 ];
 
+/// How long hostile input is tried on each target: enough for what a change breaks at once; and with `--all`.
+const FUZZING: [Duration; 2] = [Duration::from_secs(5), Duration::from_mins(1)];
+
 /// How many rounds of power cuts `--all` makes.
 const POWER_CUT_ROUNDS: &str = "5";
 
@@ -134,6 +137,9 @@ impl Steps {
         }
         let unit = ["test", "--workspace", "--exclude", "kubedr-tests", "--"];
         self.cargo("unit tests", &[&unit[..], filter.as_slice()].concat())?;
+        if filter.is_none() {
+            self.fuzz(FUZZING[usize::from(arguments.all)])?;
+        }
         // Before the cluster starts: one that only waits for a compiler is in the way.
         self.cargo("compile node tests", &["test", "--package", "kubedr-tests", "--no-run"])?;
         let images = self.step("images", |_| image::build(false))?;
@@ -151,6 +157,15 @@ impl Steps {
             self.step("demo", |_| demo::run(&demo::Arguments::default()))?;
         }
         Ok(())
+    }
+
+    /// Tries hostile input, each target as a step of its own: none takes long to interrupt.
+    fn fuzz(&mut self, duration: Duration) -> Result<()> {
+        let fuzzer = self.step("build for fuzzing", |steps| fuzz::Fuzzer::build(&steps.toolchain))?;
+        let targets = fuzzer.targets()?;
+        targets
+            .iter()
+            .try_for_each(|target| self.step(&format!("fuzz {target}"), |_| fuzzer.run(target, duration)))
     }
 
     fn on_cluster(&mut self, images: &[PathBuf], arguments: &Arguments) -> Result<()> {

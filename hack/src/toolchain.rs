@@ -8,6 +8,13 @@ use anyhow::{Context, Result};
 
 use crate::{cache, command};
 
+/// What makes rustc count for libFuzzer which branches an input takes, and tell it what is compared: LLVM's passes of
+/// the stable compiler, as cargo-fuzz sets them.
+const COVERAGE: &str = "--cfg fuzzing -C passes=sancov-module -C llvm-args=-sanitizer-coverage-level=4 \
+                        -C llvm-args=-sanitizer-coverage-inline-8bit-counters \
+                        -C llvm-args=-sanitizer-coverage-pc-table \
+                        -C llvm-args=-sanitizer-coverage-trace-compares";
+
 /// The installed Rust, and where its output goes.
 #[derive(Debug)]
 pub struct Toolchain {
@@ -38,6 +45,22 @@ impl Toolchain {
         // These would replace the flags, and with them the whole build.
         cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
         cargo
+    }
+
+    /// cargo for what libFuzzer runs: in a folder of its own, since other flags would build all else anew.
+    pub fn fuzzing(&self) -> Command {
+        let mut cargo = self.cargo();
+        cargo.env("CARGO_TARGET_DIR", self.fuzzing_folder()).env(flags_variable(&self.host), COVERAGE);
+        cargo
+    }
+
+    /// Where that puts the program of a name, in a profile that is called like it.
+    pub fn fuzzing_program(&self, name: &str) -> PathBuf {
+        self.fuzzing_folder().join(&self.host).join(name).join(name)
+    }
+
+    fn fuzzing_folder(&self) -> PathBuf {
+        self.target_folder.with_added_extension("fuzzing")
     }
 
     /// Where cargo puts the program of that name.
