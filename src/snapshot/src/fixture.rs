@@ -101,3 +101,39 @@ pub fn database(pages: u64) -> Vec<u8> {
     file.resize(usize::try_from(pages).unwrap_or(usize::MAX) * SIZE, 0);
     file
 }
+
+/// What a small database has none of: `key` on two leaves below a branch, `meta` within the root's page, and a list
+/// of free pages. Two secrets, of which one is encrypted, newest revision 4 by a deletion, raft index 7.
+pub fn branched() -> Vec<u8> {
+    let index = 7_u64.to_be_bytes();
+    let settings = leaf(0, 0, &[(0, b"consistent_index", &index)]);
+    let inline = [root_of(0), settings[..56].to_vec()].concat();
+    let root = leaf(2, 0, &[(1, b"key", &root_of(5)), (1, b"meta", &inline)]);
+    let free = page((3, 0x10, 1, 0), &4_u64.to_le_bytes());
+    let plain = change(b"/registry/secrets/a/plain", b"k8s\0");
+    let sealed = change(b"/registry/secrets/a/sealed", b"k8s:enc:aescbc:v1:key1:\x01");
+    let deletion = [revision(4), b"t".to_vec()].concat();
+    let gone = change(b"/registry/pods/a/gone", b"");
+    let first = leaf(6, 0, &[(0, &revision(1), &gone), (0, &revision(2), &plain)]);
+    let last = leaf(7, 0, &[(0, &revision(3), &sealed), (0, &deletion, &gone)]);
+    let branch = branch(5, &[(&revision(1), 6), (&revision(3), 7)]);
+    let mut file = [meta(8, 2, 8), meta(7, 2, 8), root, free, vec![0; SIZE], branch, first, last].concat();
+    for meta in [0, SIZE] {
+        file[meta + HEADER + 32..][..8].copy_from_slice(&3_u64.to_le_bytes());
+    }
+    seal(&mut file);
+    file
+}
+
+/// A page of children: their first keys and their pages.
+fn branch(id: u64, children: &[(&[u8], u64)]) -> Vec<u8> {
+    let (mut heads, mut keys) = (Vec::new(), Vec::new());
+    for (index, (key, child)) in children.iter().enumerate() {
+        for number in [(children.len() - index) * 16 + keys.len(), key.len()] {
+            heads.extend(u32::try_from(number).expect("small").to_le_bytes());
+        }
+        heads.extend(child.to_le_bytes());
+        keys.extend(*key);
+    }
+    page((id, 1, u16::try_from(children.len()).expect("few"), 0), &[heads, keys].concat())
+}

@@ -252,7 +252,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::fixture::{SIZE, change, database, filled, leaf, revision, seal};
+    use crate::fixture::{SIZE, branched, change, database, filled, leaf, revision, seal};
 
     fn read(file: &[u8], chunk: usize) -> Result<Contents, Unread> {
         let mut walk = Walk::new();
@@ -302,6 +302,15 @@ mod tests {
             claims[12..16].copy_from_slice(&overflow.to_le_bytes());
             assert_eq!(read(&file(&claims), 512), Ok(expected.clone()), "{overflow}");
         }
+    }
+
+    #[test]
+    fn a_tree_with_branches_and_a_list_of_free_pages_is_read() {
+        let contents = read(&branched(), 512).expect("whole");
+        let found = (contents.revision, contents.raft_index, contents.changes);
+        assert_eq!(found, (Some(4), Some(7), 4));
+        let tally = contents.tally.expect("few");
+        assert_eq!((tally.keys, tally.objects["secrets"], tally.encryption[0].values), (2, 2, 1));
     }
 
     #[test]
