@@ -79,7 +79,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         with([1, 22, 3, 30], &fixture::database(7)),
         with([1, 22, 23, 4], &bare),
         with([1, 4, 40, 22], &fixture::branched()),
-        with([1, 255, 1, 2], &two_seconds()),
+        with([1, 0, 1, 2], &two_seconds()),
         with([0, 9, 1, 7], &database[..9 * fixture::SIZE]),
         with([0, 1, 2, 3], b"<html>no database</html>"),
     ]
