@@ -17,6 +17,7 @@ pub mod shrink;
 pub mod slots;
 pub mod status;
 pub mod tally;
+pub mod told;
 
 use std::sync::Arc;
 

@@ -14,6 +14,7 @@ use runtime::{conditions::Verdict, metrics::Histogram};
 use super::{
     history::{History, Made},
     observe::World,
+    told::Told,
 };
 use crate::run::{Ended, Run};
 
@@ -113,6 +114,7 @@ impl Tally {
     fn count_runs(&mut self, world: &World, history: &History) {
         let is_there = |uid: &String| world.backups.iter().any(|job| job.metadata.uid.as_ref() == Some(uid));
         self.jobs.retain(|uid, _| is_there(uid));
+        let told = Told::of(world);
         for entry in history.entries() {
             let Some(uid) = entry.job.uid() else { continue };
             let Run::Ended(ended) = &entry.run else {
@@ -122,7 +124,7 @@ impl Tally {
             let is_news = match self.jobs.insert(uid, true) {
                 Some(had_ended) => !had_ended,
                 // One that was not there at the last look has begun and ended since then.
-                None => self.has_looked || is_untold(world, ended),
+                None => self.has_looked || told.lacks(ended),
             };
             if is_news {
                 self.counts.take(ended);
@@ -139,14 +141,4 @@ impl Tally {
         }
         self.missed = slots.last().copied().or(self.missed);
     }
-}
-
-/// Whether the status does not tell of a run's end, so that no earlier leader can have counted it.
-fn is_untold(world: &World, ended: &Ended<Made>) -> bool {
-    let status = world.policy.status.as_ref();
-    let told = status.and_then(|status| status.backup_time.as_deref());
-    let told: Option<Timestamp> = told.and_then(|time| time.parse().ok());
-    // It tells of one that hangs too, but without a pod.
-    let hung = status.is_some_and(|status| status.backup_pod.is_none());
-    told.is_none_or(|told| ended.started > told || (ended.started == told && hung))
 }
