@@ -5,9 +5,9 @@
 //! ```
 //!
 //! It is data from a node. [`parse`] believes nothing that it does not check:
-//! size, version, ids and reasons.
+//! size, version, ids, reasons and durations.
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 use crate::{BackupId, Reason, SnapshotId, lineage::Position};
 
@@ -19,6 +19,9 @@ const MAX_MESSAGE_BYTES: usize = 2048;
 
 /// Longest message of what a backup lacks, bytes.
 const MAX_LACK_BYTES: usize = 1024;
+
+/// Longest duration that is believed, seconds: a year, and no Job may take more than a day.
+const LONGEST: f64 = 366.0 * 24.0 * 3600.0;
 
 /// Version of the format that this code writes and reads.
 const VERSION: u32 = 1;
@@ -100,7 +103,8 @@ pub struct Backup {
     pub data_added: u64,
     /// Bytes that were read.
     pub total_bytes_processed: u64,
-    /// Duration of the whole run in seconds.
+    /// Duration of the whole run in seconds, at most a year.
+    #[serde(deserialize_with = "duration")]
     pub total_duration_secs: f64,
     /// Kubernetes' objects, where they were counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -108,6 +112,13 @@ pub struct Backup {
     /// What the backup lacks for a restore, where it lacks something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incomplete: Option<Lack>,
+}
+
+/// Sums and statuses are made of it: what no run can have taken would spoil them.
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let seconds = f64::deserialize(deserializer)?;
+    let is_possible = (0.0..=LONGEST).contains(&seconds);
+    is_possible.then_some(seconds).ok_or_else(|| D::Error::custom(format!("no run takes {seconds} seconds")))
 }
 
 /// Kubernetes' objects in a snapshot.
@@ -347,6 +358,17 @@ mod tests {
     #[case::a_word_alone(r#""NeedsKms""#, false)]
     fn a_lack_is_believed_that_is_one(#[case] text: &str, #[case] is_believed: bool) {
         assert_eq!(serde_json::from_str::<Lack>(text).is_ok(), is_believed);
+    }
+
+    #[rstest]
+    #[case::whole("3600", true)]
+    #[case::of_nothing("0", true)]
+    #[case::before_it_began("-0.5", false)]
+    #[case::of_a_thousand_years("3.2e10", false)]
+    #[case::without_an_end("1e308", false)]
+    fn a_duration_is_believed_that_a_run_can_have(#[case] text: &str, #[case] is_believed: bool) {
+        let read = duration(&mut serde_json::Deserializer::from_str(text));
+        assert_eq!(read.is_ok(), is_believed);
     }
 
     #[test]
