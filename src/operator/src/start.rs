@@ -7,7 +7,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use api::{BackupLocation, MetadataBackupPolicy, MetadataRestore};
+use api::{BackupLocation, MetadataBackupPolicy, MetadataBackupRecord, MetadataRestore};
 use controllers::{
     LEASE, Settings,
     metadata::{location, outside, policy, record, restore},
@@ -164,6 +164,7 @@ impl Assembly<'_> {
         let context = || self.context(outside::MANAGER);
         tasks.spawn(outside::run::<BackupLocation>(context(), wiring("location-outside")));
         tasks.spawn(outside::run::<MetadataBackupPolicy>(context(), wiring("policy-outside")));
+        tasks.spawn(outside::run::<MetadataBackupRecord>(context(), wiring("record-outside")));
         tasks.spawn(outside::run::<MetadataRestore>(context(), wiring("restore-outside")));
     }
 
