@@ -50,6 +50,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     say("Starting a real single-node Kubernetes");
     let cluster = cluster::up(CLUSTER, &cluster::Options::default())?;
     let result = Demo::new(&cluster).and_then(|demo| demo.show(&images, arguments.keep));
+    let result = result.and(cluster::stayed_up(CLUSTER));
     if !arguments.keep {
         say("Removing the cluster");
         cluster::down(CLUSTER)?;

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: what CI runs, and what a developer types before a commit.
 //!
-//! format → lints → no second TLS provider → unit tests → hostile input → images → cluster → tests on it → cluster removed → demo.
+//! format → lints → no second TLS provider → unit tests → hostile input → images → cluster → tests on it → did its
+//! programs stay up? → cluster removed → demo.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -148,8 +149,9 @@ impl Steps {
         // Whatever an interrupted run has left is not what these tests start from.
         self.step("old cluster down", |_| cluster::down(CLUSTER))?;
         let result = self.on_cluster(&images, arguments);
+        let stayed = self.step_always("programs stayed up", |_| cluster::stayed_up(CLUSTER));
         let down = self.step_always("cluster down", |_| cluster::down(CLUSTER));
-        result.and(down)?;
+        result.and(stayed).and(down)?;
         if filter.is_none() {
             for (name, version) in OTHER_VERSIONS {
                 self.step(name, |steps| steps.on_control_plane(version))?;
@@ -209,7 +211,7 @@ impl Steps {
         let options = cluster::Options { control_plane: true, kubernetes, ..cluster::Options::default() };
         let cluster = cluster::up(CLUSTER, &options)?;
         let mut cargo = self.node_tests(&cluster, &["--test", "apiserver"])?;
-        let result = self.run_interruptibly(&mut cargo);
+        let result = self.run_interruptibly(&mut cargo).and(cluster::stayed_up(CLUSTER));
         result.and(cluster::down(CLUSTER))
     }
 

@@ -119,9 +119,9 @@ async fn a_file_in(folder: &Path) {
 #[tokio::test]
 async fn what_a_server_answers_is_named_and_heals_when_it_stops() {
     with_kubedr("answers", async |kubedr| {
-        let mut relay = TcpRelay::dead(&kubedr.cluster.machine_ip).await?;
+        let mut relay = TcpRelay::dead(&kubedr.cluster.machine_ip)?;
         relay.set(Weather::Answers(503, "SlowDown"));
-        relay.come_back(kubedr.bucket.address()).await?;
+        relay.come_back(kubedr.bucket.address())?;
         let mut location = kubedr.location("s3");
         location["spec"]["url"] = json!(format!("http://{}", relay.address()));
         kubedr.apply(location).await?;
@@ -147,8 +147,8 @@ async fn what_a_server_answers_is_named_and_heals_when_it_stops() {
 #[tokio::test]
 async fn a_backup_whose_connections_are_cut_is_no_backup_and_the_next_one_is() {
     with_kubedr("cut", async |kubedr| {
-        let mut relay = TcpRelay::dead(&kubedr.cluster.machine_ip).await?;
-        relay.come_back(kubedr.bucket.address()).await?;
+        let mut relay = TcpRelay::dead(&kubedr.cluster.machine_ip)?;
+        relay.come_back(kubedr.bucket.address())?;
         let mut location = kubedr.location("s3");
         location["spec"]["url"] = json!(format!("http://{}", relay.address()));
         kubedr.apply(location).await?;

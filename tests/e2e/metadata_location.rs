@@ -111,14 +111,14 @@ fn names_the_secret(status: &BackupLocationStatus, secret: &str) {
 #[tokio::test]
 async fn a_dead_endpoint_is_named_and_heals_when_it_comes_back() {
     with_kubedr("dead-endpoint", async |kubedr| {
-        let mut relay = TcpRelay::dead(&kubedr.cluster.machine_ip).await?;
+        let mut relay = TcpRelay::dead(&kubedr.cluster.machine_ip)?;
         let mut location = kubedr.location("s3");
         location["spec"]["url"] =
             json!(kubedr.bucket.endpoint.replace(kubedr.bucket.address(), &relay.address()));
         kubedr.apply(location).await?;
         let location = kubedr.location_is("s3", ("False", "ConnectionRefused")).await?;
         assert_eq!(condition(&location.status.unwrap_or_default().conditions, "Reconciling").0, "True");
-        relay.come_back(kubedr.bucket.address()).await?;
+        relay.come_back(kubedr.bucket.address())?;
         kubedr.location_is("s3", READY).await?;
         Ok(())
     })

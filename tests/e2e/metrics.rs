@@ -51,20 +51,12 @@ fn of_policy(metric: &str, value: i64) -> String {
 /// Scrapes until all these lines are there: a cache may lag a moment behind.
 async fn told(kubedr: &Installation, lines: &[String]) -> Result<String> {
     until("the metrics to tell of it", async || {
-        let page = scraped(kubedr).await?;
+        let page = kubedr.metrics().await?;
         let lacks: Vec<_> =
             lines.iter().filter(|line| !page.lines().any(|found| found == *line)).cloned().collect();
         Ok(if lacks.is_empty() { Ok(page) } else { Err((lacks, page)) })
     })
     .await
-}
-
-/// The operator's page, by its Service and over the API server.
-async fn scraped(kubedr: &Installation) -> Result<String> {
-    let service = "services/kubedr-operator-metrics:metrics/proxy/metrics";
-    let path = format!("/api/v1/namespaces/{}/{service}", kubedr.namespace);
-    let request = http::Request::get(path).body(Vec::new()).context("no request")?;
-    kubedr.client.request_text(request).await.context("failed to scrape")
 }
 
 async fn promtool() -> Result<Program> {
@@ -90,7 +82,7 @@ async fn prometheus_takes(page: &str) -> Result<()> {
 async fn a_deleted_policy_takes_its_series_with_it(kubedr: &Installation) -> Result<()> {
     kubedr.api::<MetadataBackupPolicy>().delete("etcd", &DeleteParams::default()).await?;
     until("the series to go", async || {
-        let page = scraped(kubedr).await?;
+        let page = kubedr.metrics().await?;
         let is_gone = !page.contains(r#""etcd""#) && page.contains(r#"name="s3""#);
         Ok(if is_gone { Ok(()) } else { Err(page) })
     })

@@ -1,8 +1,16 @@
 //! What the pod of a backup may do: nothing but read the folders that it is shown.
 use std::{
     fs::{self, File},
-    os::unix::net::UnixListener,
+    io::{BufRead, BufReader},
+    os::{
+        linux::{fs::MetadataExt, net::SocketAddrExt},
+        unix::{
+            fs::FileTypeExt,
+            net::{SocketAddr, UnixListener},
+        },
+    },
     path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -31,6 +39,9 @@ const SOCKETS: [&str; 6] = [
     "/var/lib/kubelet/device-plugins/kubelet.sock",
     "/var/lib/kubelet/pod-resources/kubelet.sock",
 ];
+
+/// Where Kubernetes puts the token of an account.
+const TOKENS: [&str; 2] = ["/var/run/secrets", "/run/secrets"];
 
 /// All that is tried: one that is not tried any more must be missed.
 const TRICKS: [&str; 26] = [
@@ -75,24 +86,40 @@ const NOT_PERMITTED: [&str; 9] = [
     "other-user",
 ];
 
-/// What nothing keeps a process with all rights from, on any machine that the tests run on.
-const REACHED_WITH_ALL_RIGHTS: [&str; 15] = [
-    "parent-folders",
-    "roots-of-processes",
-    "descriptors-of-processes",
-    "symbolic-links",
-    "hard-link",
-    "new-files-in-mounts",
-    "old-files-in-mounts",
-    "new-file-in-root",
-    "sockets",
-    "known-file-handle",
-    "bind-mount",
-    "own-mount-namespace",
-    "chroot",
-    "host-process",
-    "capabilities",
+/// Something that not every machine has, without which nothing shows that a trick works.
+struct Need {
+    trick: &'static str,
+    what: &'static str,
+    is_there: fn(&Path) -> Result<bool>,
+}
+
+/// All other tricks succeed with all rights wherever these tests run.
+const NEEDS: [Need; 5] = [
+    Need { trick: "block-devices", what: "a disk under /dev", is_there: has_disk },
+    Need {
+        trick: "guessed-file-handle",
+        what: "ext4 as the root file system, whose handle alone can be guessed",
+        is_there: is_in_guessable_root,
+    },
+    Need {
+        trick: "own-user-namespace",
+        what: "a kernel that gives out more of them",
+        is_there: |_| Ok(has_namespaces()),
+    },
+    Need {
+        trick: "new-privileges",
+        what: "tests that may still gain rights, which nobody can again who gave it up",
+        is_there: |_| own_status("NoNewPrivs:\t0"),
+    },
+    Need {
+        trick: "all-system-calls",
+        what: "tests without a filter, which nobody gets rid of",
+        is_there: |_| own_status("Seccomp:\t0"),
+    },
 ];
+
+/// Below it are the numbers of a pod's few processes, and the kernel gives none of them out twice.
+const ABOVE_A_PODS: i32 = 300;
 
 #[tokio::test]
 async fn no_trick_leads_out_of_the_pod_of_a_backup() {
@@ -103,7 +130,10 @@ async fn no_trick_leads_out_of_the_pod_of_a_backup() {
         kubedr.ready_policy(&json!({ "certsDir": host.on_node("shown"), "maxRate": 1 })).await?;
         let pod = working_pod(kubedr).await?;
         asks_for_nothing(pod.spec.as_ref().context("no spec")?)?;
-        let attempts = tried_in(kubedr, &pod, &in_the_pod(plan, &host, &pod)).await?;
+        let victim = Victim::on_node(kubedr.cluster.node_process()?)?;
+        ensure!(victim.number >= ABOVE_A_PODS, "a process of the pod may have the number {}", victim.number);
+        let plan = Plan { process: victim.number, ..in_the_pod(plan, &host, &pod) };
+        let attempts = tried_in(kubedr, &pod, &plan).await?;
         let tried: Vec<_> = attempts.iter().map(|attempt| attempt.trick.as_str()).collect();
         assert_eq!(tried, TRICKS);
         let reached: Vec<_> = attempts.iter().filter(|attempt| !attempt.refused).collect();
@@ -111,6 +141,8 @@ async fn no_trick_leads_out_of_the_pod_of_a_backup() {
         for attempt in attempts.iter().filter(|attempt| NOT_PERMITTED.contains(&&*attempt.trick)) {
             assert!(attempt.said.contains("Operation not permitted"), "{attempt:?}");
         }
+        let process = attempts.iter().find(|attempt| attempt.trick == "host-process");
+        assert!(process.is_some_and(|attempt| attempt.said.contains("No such process")), "{process:?}");
         Ok(())
     })
     .await;
@@ -120,20 +152,94 @@ async fn no_trick_leads_out_of_the_pod_of_a_backup() {
 #[tokio::test]
 async fn the_same_tricks_succeed_with_all_rights() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let socket = folder.path().join("socket");
+    let [socket, sealed] = ["socket", "sealed"].map(|name| folder.path().join(name));
     let (_listener, _descriptor) = (UnixListener::bind(&socket)?, File::open(folder.path())?);
-    let mut victim = tokio::process::Command::new("sleep");
-    let victim = victim.arg("600").kill_on_drop(true).spawn().context("failed to start a process")?;
-    let process = victim.id().context("the process has ended")?.try_into()?;
-    let plan = Plan { process, sockets: vec![socket], ..planned(folder.path())? };
-    // What it mounts goes away with it.
-    let unshare = Program::new("unshare").args(["--mount", "--propagation", "private", "--", PROGRAM]);
-    let attempts = attempts(&unshare.arg(serde_json::to_string(&plan)?).succeed().await?)?;
-    for trick in REACHED_WITH_ALL_RIGHTS {
-        let attempt = attempts.iter().find(|attempt| attempt.trick == trick);
-        assert!(attempt.is_some_and(|attempt| !attempt.refused), "{trick}: {attempt:?}");
+    let nameless = format!("kubedr-escape-{}", std::process::id());
+    let _nameless = UnixListener::bind_addr(&SocketAddr::from_abstract_name(nameless)?)?;
+    fs::create_dir(&sealed)?;
+    let (victim, plan) = (Victim::here()?, planned(folder.path())?);
+    let plan = Plan {
+        process: victim.number,
+        sockets: vec![socket],
+        tokens: vec![folder.path().to_owned()],
+        read_only: vec![plan.shown.clone(), sealed.clone()],
+        ..plan
+    };
+    for attempt in attempts(&with_all_rights(&plan, &sealed).await?)? {
+        match NEEDS.iter().find(|need| need.trick == attempt.trick) {
+            Some(need) if !(need.is_there)(folder.path())? => {
+                eprintln!("nothing shows that {} works: it takes {}", need.trick, need.what);
+            }
+            _ => assert!(!attempt.refused, "{attempt:?}"),
+        }
     }
     Ok(())
+}
+
+/// Runs all tricks on this machine, where one folder is mounted so that nothing can be written to it.
+async fn with_all_rights(plan: &Plan, sealed: &Path) -> Result<String> {
+    const SEAL: &str = r#"mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && exec "$2" "$3""#;
+    // What is mounted goes away with it.
+    let unshare =
+        Program::new("unshare").args(["--mount", "--propagation", "private", "--", "sh", "-c", SEAL]);
+    unshare.arg("seal").arg(sealed).arg(PROGRAM).arg(serde_json::to_string(plan)?).succeed().await
+}
+
+fn has_disk(_: &Path) -> Result<bool> {
+    let devices = fs::read_dir("/dev").context("no devices")?.flatten();
+    Ok(devices
+        .into_iter()
+        .any(|device: fs::DirEntry| device.file_type().is_ok_and(|kind| kind.is_block_device())))
+}
+
+fn has_namespaces() -> bool {
+    fs::read_to_string("/proc/sys/user/max_user_namespaces").is_ok_and(|most| most.trim() != "0")
+}
+
+fn is_in_guessable_root(folder: &Path) -> Result<bool> {
+    let root = Path::new("/");
+    let is_same = fs::metadata(root)?.st_dev() == fs::metadata(folder)?.st_dev();
+    Ok(is_same && FileHandle::of(root).is_ok_and(|handle| handle == FileHandle::of_root_folder()))
+}
+
+fn own_status(line: &str) -> Result<bool> {
+    Ok(fs::read_to_string("/proc/self/status")?.lines().any(|found| found == line))
+}
+
+/// A process that does nothing, and ends with this value.
+struct Victim {
+    child: Child,
+    /// What its own PID namespace calls it.
+    number: i32,
+}
+
+impl Victim {
+    /// One among the tests.
+    fn here() -> Result<Self> {
+        Self::of(&mut Command::new("sh"))
+    }
+
+    /// One among the processes of a node.
+    fn on_node(node: i32) -> Result<Self> {
+        Self::of(Command::new("nsenter").args(["--target", &node.to_string(), "--pid", "--", "sh"]))
+    }
+
+    /// It says its number, and waits for an input that never comes.
+    fn of(shell: &mut Command) -> Result<Self> {
+        let shell = shell.args(["-c", "echo $$; exec cat"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = shell.spawn().context("failed to start a process")?;
+        let mut number = String::new();
+        BufReader::new(child.stdout.take().context("no output")?).read_line(&mut number)?;
+        Ok(Self { number: number.trim().parse().context("no number")?, child })
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        // Its input ends; whatever else goes wrong with it fails no test.
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
 }
 
 /// Makes a folder to be shown and a file beside it that is not, and a plan to reach it from this machine.
@@ -154,6 +260,7 @@ fn planned(folder: &Path) -> Result<Plan> {
         handle,
         process: std::process::id().try_into()?,
         sockets: SOCKETS.map(PathBuf::from).to_vec(),
+        tokens: TOKENS.map(PathBuf::from).to_vec(),
     })
 }
 

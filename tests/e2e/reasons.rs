@@ -8,6 +8,7 @@ use k8s_openapi::api::{
     apps::v1::Deployment,
     authorization::v1::SubjectAccessReview,
     batch::v1::{CronJob, Job},
+    events::v1::Event,
     rbac::v1::{ClusterRole, Role},
 };
 use kube::{
@@ -238,11 +239,29 @@ async fn what_is_made_in_another_namespace_does_nothing_and_says_so() {
         });
         let conditions = within_a_minute(said).await?;
         assert!(message(&conditions, "Ready").contains("kubedr works in namespace"), "{conditions:#?}");
+        tells_of_it(kubedr, namespace).await?;
         let cronjobs = Api::<CronJob>::namespaced(kubedr.client.clone(), namespace);
         assert!(cronjobs.list(&ListParams::default()).await?.items.is_empty());
         kubedr.remove_namespace(namespace).await
     })
     .await;
+}
+
+/// One event beside the policy, and a figure.
+async fn tells_of_it(kubedr: &Installation, namespace: &str) -> Result<()> {
+    let events = Api::<Event>::namespaced(kubedr.client.clone(), namespace);
+    until("one event to tell of the policy", async || {
+        let all = events.list(&ListParams::default()).await?.items;
+        let notes: Vec<_> = all.into_iter().filter_map(|event| event.note).collect();
+        Ok(if notes.len() == 1 && notes[0].starts_with("WrongNamespace: ") { Ok(()) } else { Err(notes) })
+    })
+    .await?;
+    until("the metrics to tell of the policy", async || {
+        let page = kubedr.metrics().await?;
+        let metric = "kubedr_wrong_namespace_objects{kind=\"MetadataBackupPolicy\"} ";
+        Ok(if page.lines().any(|line| line.starts_with(metric)) { Ok(()) } else { Err(page) })
+    })
+    .await
 }
 
 /// Bytes per second: a snapshot takes minutes, and is under way when something befalls its pod.

@@ -29,9 +29,6 @@ const SETTINGS: [&str; 5] = [
     "/sys/fs/cgroup/memory/release_agent",
 ];
 
-/// Where Kubernetes puts the token of an account.
-const TOKENS: [&str; 2] = ["/var/run/secrets", "/run/secrets"];
-
 /// Of a socket in `/proc/net/unix`: it takes connections.
 const LISTENS: &str = "00010000";
 
@@ -168,8 +165,8 @@ pub fn block_devices() -> Result<Outcome> {
     Ok(Outcome::of_any(paths.map(|path| (path.display().to_string(), File::open(&path)))))
 }
 
-pub fn account_token() -> Outcome {
-    Outcome::of_any(TOKENS.map(|folder| (folder, fs::read_dir(folder))))
+pub fn account_token(plan: &Plan) -> Outcome {
+    Outcome::of_any(plan.tokens.iter().map(|folder| (folder.display(), fs::read_dir(folder))))
 }
 
 pub fn sockets(plan: &Plan) -> Outcome {

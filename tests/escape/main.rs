@@ -61,7 +61,7 @@ const TRICKS: &[(&str, Trick)] = &[
     ("new-file-in-root", |_| Ok(files::new_file_in_root())),
     ("kernel-settings", |_| Ok(files::kernel_settings())),
     ("block-devices", |_| files::block_devices()),
-    ("account-token", |_| Ok(files::account_token())),
+    ("account-token", |plan| Ok(files::account_token(plan))),
     ("sockets", |plan| Ok(files::sockets(plan))),
     ("abstract-sockets", |_| files::abstract_sockets()),
     ("known-file-handle", kernel::known_file_handle),

@@ -133,9 +133,24 @@ async fn joined(one: &Own, two: &Own) -> Result<()> {
 async fn three_members_of_etcd_serve_one_cluster() -> Result<()> {
     let cluster = Own::up("members", &["--control-plane", "--etcd-members", "3"]).await?;
     let result = members(&cluster).await;
+    let told = end_is_told(&cluster).await;
     cluster.down().await?;
     assert_eq!(result?, 3);
-    Ok(())
+    told
+}
+
+/// A program that ends is started again, and `cargo xtask test` fails for it.
+async fn end_is_told(cluster: &Own) -> Result<()> {
+    let own = cluster.cluster().await?;
+    let file = own.file("ended")?;
+    ensure!(!file.exists(), "a program ended: {}", std::fs::read_to_string(&file)?);
+    ensure!(own.kill("etcd")? == 3, "not three members run");
+    until("each end to be told", async || {
+        let told = std::fs::read_to_string(&file).unwrap_or_default();
+        let ended = |name: &&str| told.contains(&format!("{name} ended: Signaled"));
+        Ok(if ["etcd", "etcd-2", "etcd-3"].iter().all(ended) { Ok(()) } else { Err(told) })
+    })
+    .await
 }
 
 #[tokio::test]

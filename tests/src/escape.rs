@@ -28,6 +28,8 @@ pub struct Plan {
     pub process: i32,
     /// Sockets of the host that give power over it.
     pub sockets: Vec<PathBuf>,
+    /// Folders in which the token of an account may lie.
+    pub tokens: Vec<PathBuf>,
 }
 
 /// What came of one trick.

@@ -116,6 +116,14 @@ impl Installation {
         Ok(installation)
     }
 
+    /// The operator's metrics, by its Service and over the API server.
+    pub async fn metrics(&self) -> Result<String> {
+        let service = "services/kubedr-operator-metrics:metrics/proxy/metrics";
+        let path = format!("/api/v1/namespaces/{}/{service}", self.namespace);
+        let request = http::Request::get(path).body(Vec::new()).context("no request")?;
+        self.client.request_text(request).await.context("failed to scrape")
+    }
+
     /// Applies a folder below `config`, as `kubectl apply -k` does.
     async fn install(&self, folder: &str) -> Result<()> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config").join(folder);

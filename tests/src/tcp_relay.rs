@@ -4,13 +4,16 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::{Context, Result};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy, copy_bidirectional},
-    net::{TcpListener, TcpStream},
+    net::{TcpSocket, TcpStream},
     sync::watch,
     task::JoinHandle,
 };
 
 /// Longest head of a request that is read before it is answered with an error.
 const HEAD: usize = 64 << 10;
+
+/// Connections that may wait to be taken.
+const BACKLOG: u32 = 1024;
 
 /// What becomes of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,17 +31,19 @@ pub enum Weather {
 /// An address of this machine, which pods reach; dead until it is told to relay.
 pub struct TcpRelay {
     address: SocketAddr,
+    /// Bound and not listening: the port is refused, and nobody else is given it.
+    socket: Option<TcpSocket>,
     weather: watch::Sender<Weather>,
     server: Option<JoinHandle<()>>,
 }
 
 impl TcpRelay {
     /// Takes a free port of `ip` at which nothing answers.
-    pub async fn dead(ip: &str) -> Result<Self> {
-        // Closed at once: the port stays free for the moment that the test needs, as
-        // the kernel hands out others first.
-        let address = TcpListener::bind((ip, 0)).await.context("failed to listen")?.local_addr()?;
-        Ok(Self { address, weather: watch::Sender::new(Weather::Fair), server: None })
+    pub fn dead(ip: &str) -> Result<Self> {
+        let socket = TcpSocket::new_v4().context("no socket")?;
+        socket.bind(SocketAddr::new(ip.parse().context("not an address")?, 0)).context("no free port")?;
+        let address = socket.local_addr().context("no address")?;
+        Ok(Self { address, socket: Some(socket), weather: watch::Sender::new(Weather::Fair), server: None })
     }
 
     /// Where it answers, or does not, as `host:port`.
@@ -47,8 +52,9 @@ impl TcpRelay {
     }
 
     /// Relays every connection to `target`, as `host:port`, from now on.
-    pub async fn come_back(&mut self, target: &str) -> Result<()> {
-        let listener = TcpListener::bind(self.address).await.context("failed to listen again")?;
+    pub fn come_back(&mut self, target: &str) -> Result<()> {
+        let socket = self.socket.take().context("it is back already")?;
+        let listener = socket.listen(BACKLOG).context("failed to listen")?;
         let (target, weather): (Arc<str>, _) = (target.into(), self.weather.subscribe());
         self.server = Some(tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {

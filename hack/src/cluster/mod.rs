@@ -23,10 +23,12 @@ mod s3;
 mod up;
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
+use nix::sys::wait::WaitStatus;
 use serde::{Deserialize, Serialize};
 
 use crate::cache;
@@ -125,6 +127,22 @@ pub fn run(arguments: Arguments) -> Result<()> {
     }
 }
 
+/// Fails where a program of the cluster ended since it was ready: it was started again, and whoever waited long enough
+/// has not noticed.
+pub fn stayed_up(name: &str) -> Result<()> {
+    let checked = none_ended(name, &folder_of(name)?);
+    // Said at once: a test that failed is the error that is shown at the end.
+    checked.inspect_err(|error| eprintln!("{error}"))
+}
+
+fn none_ended(name: &str, folder: &Path) -> Result<()> {
+    let ends = fs::read_to_string(ends_file(folder)).unwrap_or_default();
+    if ends.is_empty() {
+        return Ok(());
+    }
+    bail!("programs of cluster {name:?} did not stay up:\n{}", ends.trim_end());
+}
+
 /// Loads images into a running cluster.
 pub fn load(name: &str, images: &[PathBuf]) -> Result<()> {
     let cluster = Cluster::find(name)?;
@@ -174,6 +192,13 @@ impl Cluster {
     fn write(&self) -> Result<()> {
         fs::write(facts_file(&self.folder), serde_json::to_vec_pretty(self)?)
             .context("cannot write the facts")
+    }
+
+    /// Writes down that a program ended which should not: by itself, or because a test ended it.
+    fn note_end(&self, program: &str, status: WaitStatus) -> Result<()> {
+        let file = File::options().create(true).append(true).open(ends_file(&self.folder));
+        let line = format!("{program} ended: {status:?}\n");
+        file.and_then(|mut file| file.write_all(line.as_bytes())).context("cannot write down an end")
     }
 
     /// The file for kubectl and the tests.
@@ -241,6 +266,11 @@ fn facts_file(folder: &Path) -> PathBuf {
     folder.join("facts.json")
 }
 
+/// Programs that ended since the cluster was ready, one in each line.
+fn ends_file(folder: &Path) -> PathBuf {
+    folder.join("ended")
+}
+
 /// The state folder that belongs to a name, whether or not it exists.
 fn folder_of(name: &str) -> Result<PathBuf> {
     let is_plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
@@ -278,20 +308,35 @@ mod tests {
         assert!(folder_of("test-2").unwrap().ends_with("kubedr/clusters/test-2"));
     }
 
-    #[test]
-    fn facts_are_read_back_as_written() {
-        let folder = tempfile::tempdir().unwrap();
+    fn cluster_in(folder: &Path) -> Cluster {
         let network = network::tests::example();
-        let cluster = Cluster {
+        Cluster {
             name: "x".into(),
-            folder: folder.path().into(),
+            folder: folder.into(),
             network,
             control: network,
             ordinal: 1,
             programs: vec!["/p".into()],
             node_images: ["/i".into(), "/j".into()],
             options: Options { taint: true, ..Options::default() },
-        };
+        }
+    }
+
+    #[test]
+    fn a_program_that_ended_is_told_with_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let cluster = cluster_in(folder.path());
+        none_ended("x", folder.path()).unwrap();
+        cluster.note_end("kubelet", WaitStatus::Exited(nix::unistd::Pid::from_raw(7), 255)).unwrap();
+        cluster.note_end("etcd", WaitStatus::Exited(nix::unistd::Pid::from_raw(8), 1)).unwrap();
+        let said = none_ended("x", folder.path()).unwrap_err().to_string();
+        assert!(said.contains("kubelet ended: Exited(Pid(7), 255)") && said.contains("etcd ended"), "{said}");
+    }
+
+    #[test]
+    fn facts_are_read_back_as_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let cluster = cluster_in(folder.path());
         cluster.write().unwrap();
         assert_eq!(format!("{:?}", Cluster::read(folder.path()).unwrap()), format!("{cluster:?}"));
     }

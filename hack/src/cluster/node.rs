@@ -200,7 +200,7 @@ impl Node {
             let is_it = |program: &&mut Running| status.pid().is_some_and(|pid| is(program, pid.as_raw()));
             let program = self.running.iter_mut().find(is_it);
             if let (Some(program), WaitStatus::Exited(..) | WaitStatus::Signaled(..)) = (program, status) {
-                eprintln!("{} ended: {status:?}", program.name);
+                self.cluster.note_end(program.name, status)?;
                 // One that ends at once each time must not keep the machine busy.
                 thread::sleep(PAUSE);
                 *program = programs::start_again(&self.cluster, program.name)?;

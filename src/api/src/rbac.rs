@@ -9,14 +9,15 @@
 pub enum Scope {
     /// In the operator's own namespace: part of its Role.
     Namespace,
-    /// In the whole cluster: part of its `ClusterRole`. Only for what has no namespace.
+    /// In the whole cluster: part of its `ClusterRole`. Only for what has no namespace, and for saying that kubedr's
+    /// own objects are in a wrong one.
     Cluster,
 }
 
 /// One thing that a controller may do.
 ///
 /// Declare them as `pub const RBAC: &[Rule]` beside each `reconcile`; `manifests`
-/// collects them. Its tests refuse `*`, any verb on `secrets`, and writing verbs at
+/// collects them. Its tests refuse `*`, any verb on `secrets`, and other writing verbs at
 /// [`Scope::Cluster`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {

@@ -1,4 +1,4 @@
-//! What becomes of a snapshot when the member or the network fails.
+//! What becomes of a snapshot when the member, its cluster or the network fails.
 mod fake_member;
 
 use std::{pin::Pin, task};
@@ -6,7 +6,7 @@ use std::{pin::Pin, task};
 use aws_lc_rs::digest::{SHA256, digest};
 use capture::etcd::{Interrupted, StreamFacts, Wanted, stream};
 use etcd::{Client, choose, survey};
-use fake_member::{Lie, serve};
+use fake_member::{Lie, Member, Quorum};
 use model::Reason;
 use rstest::rstest;
 use tokio::{io::AsyncWrite, net::TcpListener};
@@ -19,15 +19,17 @@ fn snapshot() -> Vec<u8> {
     file
 }
 
-async fn member(lie: Lie) -> String {
+/// The endpoint of a member.
+async fn serving(member: Member) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let endpoint = format!("http://{}", listener.local_addr().expect("bound"));
-    tokio::spawn(serve(listener, snapshot(), lie));
+    tokio::spawn(member.serve(listener));
     endpoint
 }
 
 async fn streamed(lie: Lie, out: &mut (impl AsyncWrite + Unpin)) -> Result<StreamFacts, Interrupted> {
-    let client = Client::connect(&member(lie).await, None).await.expect("a member");
+    let endpoint = serving(Member::new(snapshot(), lie)).await;
+    let client = Client::connect(&endpoint, None).await.expect("a member");
     stream(client, out, Wanted::default()).await
 }
 
@@ -81,11 +83,43 @@ async fn a_reader_that_goes_away_is_no_fault_of_etcd() {
     assert!(matches!(streamed(Lie::None, &mut Closed).await, Err(Interrupted::Reader(_))));
 }
 
+/// One that nobody asks for a snapshot.
+fn honest() -> Member {
+    Member::new(Vec::new(), Lie::None)
+}
+
 #[tokio::test]
 async fn a_member_is_read_from_its_answers() {
-    let answers = survey(&[member(Lie::None).await], None).await;
+    let answers = survey(&[serving(honest()).await], None).await;
     let choice = choose(&answers).expect("a member is fit");
     let position = &choice.member.position;
     assert_eq!((position.cluster_id.as_str(), position.revision, position.raft_index), ("c1", 9, 12));
     assert_eq!((choice.member.id, choice.member.leader, choice.suspect), (0x8e, Some(0x8e), None));
+}
+
+#[rstest]
+#[case::answers(&[Quorum::Kept], None, 1)]
+#[case::elects_another_leader(&[Quorum::Lost, Quorum::Kept], None, 2)]
+#[case::elects_another_leader_and_said_so(&[Quorum::Leaderless, Quorum::Kept], None, 1)]
+#[case::does_not_answer(&[Quorum::Lost, Quorum::Lost, Quorum::Kept], Some(Reason::NoQuorum), 2)]
+#[case::notices_late_that_nobody_answers(&[Quorum::Lost, Quorum::Leaderless], Some(Reason::NoQuorum), 1)]
+#[tokio::test]
+async fn a_member_whose_cluster(
+    #[case] quorum: &'static [Quorum],
+    #[case] suspect: Option<Reason>,
+    #[case] questions: usize,
+) {
+    let member = honest().of(quorum);
+    let answers = survey(&[serving(member.clone()).await], None).await;
+    assert_eq!(choose(&answers).expect("it is taken all the same").suspect, suspect);
+    assert_eq!(member.questions(), questions);
+}
+
+/// It may not ask, so what it says of its leader is all there is.
+#[tokio::test]
+async fn a_learner_is_not_asked_what_only_a_quorum_answers() {
+    let member = honest().of(&[Quorum::Lost]).learning();
+    let answers = survey(&[serving(member.clone()).await], None).await;
+    assert_eq!(answers[0].found.as_ref().map(|found| found.leader), Ok(Some(0x8e)));
+    assert_eq!(member.questions(), 0);
 }

@@ -14,9 +14,12 @@ use std::{
 use api::{BackupLocation, MetadataBackupPolicy, MetadataBackupRecord, MetadataRestore};
 use kube::{Resource, core::DeserializeGuard, runtime::reflector::Store};
 
-use crate::metadata::policy::{
-    observe::World,
-    tally::{Counts, Tally},
+use crate::metadata::{
+    outside::Outside,
+    policy::{
+        observe::World,
+        tally::{Counts, Tally},
+    },
 };
 
 /// How many tallies of policies that are gone may wait for being forgotten.
@@ -29,6 +32,7 @@ pub struct Known {
     pub(crate) policies: Cache<MetadataBackupPolicy>,
     pub(crate) records: Cache<MetadataBackupRecord>,
     pub(crate) restores: Cache<MetadataRestore>,
+    pub(crate) outside: Outside,
     tallies: Mutex<HashMap<String, Tally>>,
 }
 

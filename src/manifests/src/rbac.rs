@@ -21,7 +21,7 @@ pub fn files() -> Vec<File> {
     );
     let operator = format!(
         "{MARK} from the RBAC constants in src/controllers. Do not edit.\n\n\
-         Cluster-wide is only what has no namespace, and the status of objects in a wrong one.\n\
+         Cluster-wide is only what has no namespace, and what is said of objects in a wrong one.\n\
          No verb on Secrets: pods mount them by name.\n\
          Who may create kubedr's kinds can read a node's files and etcd's keys: never aggregate\n\
          these rights into the roles edit or admin."
@@ -142,17 +142,19 @@ mod tests {
         }
     }
 
-    /// But for kubedr's own objects: those that are in the wrong namespace say so in their status.
+    /// But for kubedr's own objects: those that are in the wrong namespace say so in their status and an event.
     #[test]
     fn cluster_wide_is_only_reading_what_has_no_namespace() {
         for rule in rules().filter(|rule| rule.scope == Scope::Cluster) {
             let is_own_status = rule.groups == [api::GROUP]
-                && rule.resources.iter().all(|resource| resource.ends_with("/status"));
-            assert!(is_own_status || rule.verbs.iter().all(|verb| READS.contains(verb)), "{rule:?}");
-            assert!(!is_own_status || rule.verbs == ["patch"], "{rule:?}");
+                && rule.resources.iter().all(|resource| resource.ends_with("/status"))
+                && rule.verbs == ["patch"];
+            let is_own_event = rule.groups == ["events.k8s.io"] && rule.verbs == ["create"];
+            let is_reading = rule.verbs.iter().all(|verb| READS.contains(verb));
+            assert!(is_own_status || is_own_event || is_reading, "{rule:?}");
             let allowed = ["nodes", "namespaces"];
             let is_allowed = |resource: &&str| rule.groups == [api::GROUP] || allowed.contains(resource);
-            assert!(rule.resources.iter().all(is_allowed), "{rule:?}");
+            assert!(is_own_event || rule.resources.iter().all(is_allowed), "{rule:?}");
         }
     }
 

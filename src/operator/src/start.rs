@@ -7,7 +7,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use api::{BackupLocation, MetadataBackupPolicy, MetadataRestore};
+use api::{BackupLocation, MetadataBackupPolicy, MetadataBackupRecord, MetadataRestore};
 use controllers::{
     LEASE, Settings,
     metadata::{location, outside, policy, record, restore},
@@ -53,10 +53,14 @@ struct Front {
     metrics: Metrics,
 }
 
+/// How long who comes may take to ask.
+const SILENCE: Duration = Duration::from_secs(2);
+/// How long a question and its answer may take.
+const LONGEST: Duration = Duration::from_secs(10);
 /// Answers are a word: many may ask, so that none keeps the kubelet out.
-const HEALTH: Door = Door { what: "health", most: 1000, longest: Duration::from_secs(10) };
+const HEALTH: Door = Door { what: "health", most: 1000, silence: SILENCE, longest: LONGEST };
 /// Answers are long, and are kept until they are read.
-const METRICS: Door = Door { what: "metrics", most: 16, longest: Duration::from_secs(10) };
+const METRICS: Door = Door { what: "metrics", most: 16, silence: SILENCE, longest: LONGEST };
 
 impl Front {
     async fn serve(&self, config: &Config) -> Result<()> {
@@ -160,6 +164,7 @@ impl Assembly<'_> {
         let context = || self.context(outside::MANAGER);
         tasks.spawn(outside::run::<BackupLocation>(context(), wiring("location-outside")));
         tasks.spawn(outside::run::<MetadataBackupPolicy>(context(), wiring("policy-outside")));
+        tasks.spawn(outside::run::<MetadataBackupRecord>(context(), wiring("record-outside")));
         tasks.spawn(outside::run::<MetadataRestore>(context(), wiring("restore-outside")));
     }
 

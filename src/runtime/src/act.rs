@@ -187,9 +187,11 @@ async fn patch_metadata(ctx: &Context, patch: &MetadataPatch) -> Result<(), Erro
     }
 }
 
-/// Tells what changed. An event that is lost is not worth a failed reconcile: the condition says the same.
+/// Tells what changed, beside the object: the API server takes an event nowhere else. One that is lost is not worth
+/// a failed reconcile: the condition says the same.
 async fn tell<K: Resource<DynamicType = ()>>(ctx: &Context, owner: &K, event: &Event) {
-    let events = Api::<ApiEvent>::namespaced(ctx.client.clone(), &ctx.namespace);
+    let namespace = owner.namespace().unwrap_or_else(|| ctx.namespace.clone());
+    let events = Api::<ApiEvent>::namespaced(ctx.client.clone(), &namespace);
     let object = event_object(ctx, owner, event);
     if let Err(error) = call(events.create(&PostParams::default(), &object)).await {
         tracing::warn!(reason = event.reason, error = model::chain(&error), "failed to write an event");
@@ -204,7 +206,7 @@ fn event_object<K: Resource<DynamicType = ()>>(ctx: &Context, owner: &K, event: 
     ApiEvent {
         metadata: ObjectMeta {
             generate_name: Some(format!("{}-", owner.name_any())),
-            namespace: Some(ctx.namespace.clone()),
+            namespace: owner.namespace(),
             ..ObjectMeta::default()
         },
         action: Some(event.action.to_owned()),

@@ -141,7 +141,7 @@ where
     let ctx: &Context = (*context).as_ref();
     match result {
         Ok(done) => {
-            ctx.retries.succeeded(&known.name);
+            ctx.retries.succeeded(known);
             Ok(done.again.map_or_else(Action::await_change, Action::requeue))
         }
         Err(error) => {
@@ -195,7 +195,7 @@ fn log(wiring: &Wiring, name: &str, result: &Result<Done, Error>, begun: Instant
 }
 
 fn retry<K: Resource<DynamicType = ()>>(object: &K, ctx: &Context) -> Action {
-    Action::requeue(ctx.retries.failed(&object.name_any()))
+    Action::requeue(ctx.retries.failed(&Target::of(object)))
 }
 
 /// Puts an error into the `Ready` condition, next to everything that was known before.

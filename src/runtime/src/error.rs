@@ -63,7 +63,7 @@ pub enum Error {
 
 impl Error {
     /// Whether the same write would meet the same answer, so that waiting for it helps nobody.
-    pub(crate) fn is_refusal(&self) -> bool {
+    pub fn is_refusal(&self) -> bool {
         match self {
             Self::Refused { .. } | Self::NameTaken { .. } => true,
             Self::Write { source, .. } => source.is_refusal(),

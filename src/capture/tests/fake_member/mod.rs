@@ -1,6 +1,15 @@
-//! An etcd member that lies: it answers a status, and sends a snapshot that is
-//! not what it should be.
-use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, task};
+//! An etcd member that lies: it answers a status, may have lost its cluster, and
+//! sends a snapshot that is not what it should be.
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task,
+};
 
 use tokio::net::TcpListener;
 use tokio_stream::{Stream, wrappers::TcpListenerStream};
@@ -39,20 +48,56 @@ pub enum Lie {
     KnowsNoSnapshots,
 }
 
-/// Serves `snapshot`, which ends with its hash, until the listener fails.
-pub async fn serve(
-    listener: TcpListener,
-    snapshot: Vec<u8>,
-    lie: Lie,
-) -> Result<(), tonic::transport::Error> {
-    let member = Member { snapshot: Arc::new(snapshot), lie };
-    Server::builder().add_service(member).serve_with_incoming(TcpListenerStream::new(listener)).await
+/// How a member stands to its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quorum {
+    /// The cluster answers through it.
+    Kept,
+    /// Nobody answers, but it still names the leader that it had.
+    Lost,
+    /// Nobody answers, and it knows no leader.
+    Leaderless,
 }
 
+/// What a member is like.
 #[derive(Clone)]
-struct Member {
+pub struct Member {
     snapshot: Arc<Vec<u8>>,
     lie: Lie,
+    is_learner: bool,
+    /// One after the other: each status is of the next, the last one stays.
+    quorum: &'static [Quorum],
+    statuses: Arc<AtomicUsize>,
+    questions: Arc<AtomicUsize>,
+}
+
+impl Member {
+    /// One of a sound cluster that tells this lie of `snapshot`, which ends with its hash.
+    pub fn new(snapshot: Vec<u8>, lie: Lie) -> Self {
+        let (statuses, questions) = <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
+        let quorum = &[Quorum::Kept];
+        Self { snapshot: Arc::new(snapshot), lie, is_learner: false, quorum, statuses, questions }
+    }
+
+    /// The same, but that its cluster stands like this at each status.
+    pub fn of(self, quorum: &'static [Quorum]) -> Self {
+        Self { quorum, ..self }
+    }
+
+    /// The same without a vote.
+    pub fn learning(self) -> Self {
+        Self { is_learner: true, ..self }
+    }
+
+    /// How often it was asked what only a quorum can answer.
+    pub fn questions(&self) -> usize {
+        self.questions.load(Ordering::Relaxed)
+    }
+
+    /// Serves until the listener fails.
+    pub async fn serve(self, listener: TcpListener) -> Result<(), tonic::transport::Error> {
+        Server::builder().add_service(self).serve_with_incoming(TcpListenerStream::new(listener)).await
+    }
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -80,6 +125,8 @@ struct StatusAnswer {
     raft_index: u64,
     #[prost(uint64, tag = "6")]
     raft_term: u64,
+    #[prost(bool, tag = "10")]
+    is_learner: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -112,8 +159,18 @@ impl Service<http::Request<Body>> for Member {
             let call = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
             Ok(match call.as_str() {
                 "Status" => {
-                    let answer = service_fn(|_: Request<Nothing>| async { Ok(Response::new(status())) });
+                    let answer = service_fn(move |_: Request<Nothing>| {
+                        let status = member.status();
+                        async { Ok(Response::new(status)) }
+                    });
                     Grpc::new(ProstCodec::<StatusAnswer, Nothing>::default()).unary(answer, request).await
+                }
+                "Alarm" => {
+                    let answer = service_fn(move |_: Request<Nothing>| {
+                        let alarms = member.alarms();
+                        async { alarms.map(Response::new) }
+                    });
+                    Grpc::new(ProstCodec::<Nothing, Nothing>::default()).unary(answer, request).await
                 }
                 "Snapshot" => {
                     let answer = service_fn(move |_: Request<Nothing>| {
@@ -122,23 +179,39 @@ impl Service<http::Request<Body>> for Member {
                     });
                     Grpc::new(ProstCodec::<Piece, Nothing>::default()).server_streaming(answer, request).await
                 }
-                _ => Status::unimplemented("this member only answers Status and Snapshot").into_http(),
+                _ => Status::unimplemented("this member only answers Status, Alarm and Snapshot").into_http(),
             })
         })
     }
 }
 
-fn status() -> StatusAnswer {
-    StatusAnswer {
-        header: Some(Header { cluster_id: 0xc1, member_id: 0x8e, revision: 9 }),
-        version: "3.6.16".to_owned(),
-        leader: 0x8e,
-        raft_index: 12,
-        raft_term: 2,
-    }
-}
-
 impl Member {
+    /// How its cluster stands at the `index`th status.
+    fn quorum_at(&self, index: usize) -> Quorum {
+        self.quorum[index.min(self.quorum.len() - 1)]
+    }
+
+    fn status(&self) -> StatusAnswer {
+        let now = self.quorum_at(self.statuses.fetch_add(1, Ordering::Relaxed));
+        StatusAnswer {
+            header: Some(Header { cluster_id: 0xc1, member_id: 0x8e, revision: 9 }),
+            version: "3.6.16".to_owned(),
+            leader: if now == Quorum::Leaderless { 0 } else { 0x8e },
+            raft_index: 12,
+            raft_term: 2,
+            is_learner: self.is_learner,
+        }
+    }
+
+    /// None is raised, if anybody answers.
+    fn alarms(&self) -> Result<Nothing, Status> {
+        self.questions.fetch_add(1, Ordering::Relaxed);
+        match self.quorum_at(self.statuses.load(Ordering::Relaxed) - 1) {
+            Quorum::Kept => Ok(Nothing {}),
+            Quorum::Lost | Quorum::Leaderless => Err(Status::unavailable("etcdserver: no leader")),
+        }
+    }
+
     fn pieces(&self) -> Result<Pieces, Status> {
         if self.lie == Lie::KnowsNoSnapshots {
             return Err(Status::unimplemented("unknown method Snapshot"));

@@ -8,6 +8,7 @@
 //! A figure that is read where it is kept survives a restart, cannot drift from what `kubectl` shows,
 //! and goes with its object. Only runs are counted, by [`Tally`](crate::metadata::policy::tally::Tally).
 mod conditions;
+mod outside;
 mod policies;
 
 use std::{cmp::Ordering, collections::HashMap, sync::Arc};
@@ -33,6 +34,8 @@ pub struct World {
     pub records: Objects<MetadataBackupRecord>,
     /// All restores.
     pub restores: Objects<MetadataRestore>,
+    /// How many objects of each kind say that they are in a wrong namespace.
+    pub misplaced: Vec<(String, i64)>,
     /// What was counted of policies, by their UIDs.
     pub counted: HashMap<String, Counts>,
     /// uid of the namespace `kube-system`: records of other clusters tell nothing of this one.
@@ -43,7 +46,11 @@ pub struct World {
 
 /// Every metric of the operator, in the order of the page.
 pub fn all() -> impl Iterator<Item = &'static Metric> {
-    metrics::METRICS.iter().copied().chain(policies::all()).chain([&conditions::CONDITION])
+    metrics::METRICS
+        .iter()
+        .copied()
+        .chain(policies::all())
+        .chain([&conditions::CONDITION, &outside::MISPLACED])
 }
 
 /// Reads the [`World`], from memory alone.
@@ -53,6 +60,7 @@ pub fn observe(known: &Known, settings: &Settings, now: Timestamp) -> World {
         policies: sorted(known.policies.objects()),
         records: known.records.objects(),
         restores: sorted(known.restores.objects()),
+        misplaced: known.outside.misplaced(),
         counted: known.counted(),
         cluster_uid: settings.cluster_uid.clone(),
         now,
@@ -72,6 +80,7 @@ fn sorted<K: Resource>(mut objects: Objects<K>) -> Objects<K> {
 pub fn write(page: &mut Page, world: &World) {
     policies::write(page, world);
     conditions::write(page, world);
+    outside::write(page, world);
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ const FIGURES: &[Figure] = &[
     ),
     gauge(
         "kubedr_schedule_interval_seconds",
-        "The longest time from one slot of the schedule to the next, in seconds; absent while suspended.",
+        "The longest time from one slot of the schedule to the next, in seconds; absent while suspended, and where none ever comes.",
         interval,
     ),
     gauge(

@@ -17,6 +17,7 @@ fn world() -> World {
         policies: Vec::new(),
         records: Vec::new(),
         restores: Vec::new(),
+        misplaced: vec![("MetadataBackupPolicy".to_owned(), 0)],
         counted: HashMap::new(),
         cluster_uid: settings().cluster_uid.clone(),
         now: at(NOW),
@@ -139,6 +140,12 @@ fn an_object_without_the_shape_of_its_kind_says_so() {
     let expected = r#"{kind="MetadataBackupPolicy",name="test-backup",type="Ready",status="False",reason="InvalidSpec"} 1"#;
     assert_eq!(of(&page, "kubedr_condition"), [expected]);
     assert_eq!(of(&page, "kubedr_policy_created_timestamp_seconds").len(), 1);
+}
+
+#[test]
+fn objects_in_a_wrong_namespace_are_counted_by_kind() {
+    let page = written(&World { misplaced: vec![("MetadataBackupPolicy".to_owned(), 2)], ..world() });
+    assert_eq!(of(&page, "kubedr_wrong_namespace_objects"), [r#"{kind="MetadataBackupPolicy"} 2"#]);
 }
 
 #[test]

@@ -149,6 +149,18 @@ async fn a_lost_event_is_not_worth_a_failed_reconcile() {
     assert_eq!(reason(&result), None);
 }
 
+#[tokio::test]
+async fn an_event_is_where_its_object_is() {
+    let mut elsewhere = policy();
+    elsewhere.metadata.namespace = Some("elsewhere".to_owned());
+    let events = "POST /apis/events.k8s.io/v1/namespaces/elsewhere/events";
+    let (ctx, heard) = context(vec![answers(events, 201, json!({ "metadata": {} }))]);
+    let plan = Plan { events: vec![event()], ..Plan::default() };
+    act(&ctx, &elsewhere, plan).await.expect("done");
+    drop(ctx);
+    assert_eq!(heard.await.expect("the request arrived")[0].1["metadata"]["namespace"], "elsewhere");
+}
+
 fn owner(conditions: &Value) -> k8s_openapi::api::core::v1::Pod {
     let metadata = json!({ "name": "etcd", "namespace": "backup", "uid": "ours", "generation": 3 });
     serde_json::from_value(json!({ "metadata": metadata, "status": { "conditions": conditions } }))

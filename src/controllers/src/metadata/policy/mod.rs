@@ -17,6 +17,7 @@ pub mod shrink;
 pub mod slots;
 pub mod status;
 pub mod tally;
+pub mod told;
 
 use std::sync::Arc;
 
@@ -110,7 +111,37 @@ pub async fn reconcile(policy: Arc<MetadataBackupPolicy>, ctx: Arc<Context>) -> 
     let world = observe::observe(&ctx, &policy).await?;
     let plan = decide::decide(&world);
     let done = act(&ctx.runtime, &*policy, plan).await;
-    // Whatever came of the writes: the runs were what they were.
-    ctx.known.count(&world);
+    if may_be_told(&done) {
+        ctx.known.count(&world);
+    }
     done
+}
+
+/// Whether the status tells of what there was to see: what it does not tell of another leader would count again.
+///
+/// Where the API server refuses an object it tells all the same, and may do so for days.
+fn may_be_told(done: &Result<Done, Error>) -> bool {
+    done.as_ref().err().is_none_or(Error::is_refusal)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use runtime::CallError;
+
+    use super::*;
+
+    #[rstest]
+    #[case::once_it_is_written(Ok(Done::default()), true)]
+    #[case::beside_an_object_that_is_refused(
+        Err(Error::NameTaken { kind: "CronJob".to_owned(), name: "a".to_owned() }),
+        true
+    )]
+    #[case::not_while_the_api_server_is_away(
+        Err(Error::Write { kind: "status".to_owned(), name: "a".to_owned(), source: CallError::TimedOut }),
+        false
+    )]
+    fn what_was_seen_is_told(#[case] done: Result<Done, Error>, #[case] expected: bool) {
+        assert_eq!(may_be_told(&done), expected);
+    }
 }

@@ -44,14 +44,23 @@ impl Slots {
     }
 
     /// The slots from the first missed one on that are missed too, oldest first; without those up to `known`.
-    pub fn all_missed(self, world: &World, known: Option<Timestamp>) -> Vec<Timestamp> {
+    pub fn all_missed(self, world: &World, known: Option<Timestamp>) -> Vec<Missed> {
         let rhythm = world.cronjob.as_ref().and_then(Rhythm::of);
         let Some((rhythm, first)) = rhythm.zip(self.missed) else { return Vec::new() };
         let next = |slot: &Timestamp| rhythm.schedule.next_after(*slot);
         let begin = known.filter(|known| *known >= first).map_or(Some(first), |known| next(&known));
-        let is_missed = |slot: &Timestamp| *slot + rhythm.missing <= world.now;
-        successors(begin, next).take_while(is_missed).take(MANY).collect()
+        let missed = successors(begin, next).map(|slot| Missed { slot, at: slot + rhythm.missing });
+        missed.take_while(|missed| missed.at <= world.now).take(MANY).collect()
     }
+}
+
+/// A slot for which no run began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missed {
+    /// When one was due.
+    pub slot: Timestamp,
+    /// Since when none can begin any more.
+    pub at: Timestamp,
 }
 
 /// What the controller-manager makes of a CronJob.

@@ -24,6 +24,7 @@ use super::{
     lineage,
     observe::World,
     shrink,
+    told::Told,
 };
 use crate::{
     metadata::text,
@@ -92,13 +93,9 @@ fn previous(world: &World) -> MetadataBackupPolicyStatus {
 /// The newest run that ended, unless the status tells of a newer one that hung or whose Job is
 /// gone, or of the end of this very one and nobody is left who could tell more.
 fn newest<'a, 'b>(world: &World, history: &'b History<'a>) -> Option<(&'a Job, &'b Ended<Made<'a>>)> {
-    let status = world.policy.status.as_ref();
-    let told = status.and_then(|status| status.backup_time.as_deref());
-    let told: Option<Timestamp> = told.and_then(|time| time.parse().ok());
-    let hung = status.is_some_and(|status| status.backup_pod.is_none());
-    let has_more =
-        |ended: &Ended<_>, told| ended.started > told || (ended.started == told && (hung || !ended.is_mute));
-    history.newest().filter(|(_, ended)| told.is_none_or(|told| has_more(ended, told)))
+    let told = Told::of(world);
+    let has_more = |ended: &Ended<_>| told.lacks(ended) || (told.is_of(ended) && !ended.is_mute);
+    history.newest().filter(|(_, ended)| has_more(ended))
 }
 
 fn after(

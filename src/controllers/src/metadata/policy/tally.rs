@@ -2,18 +2,21 @@
 //!
 //! Kept in memory only: each leader begins at 0, as upstream's counters did with each process, and whoever
 //! reads counters knows that they do. What another leader counted shows in the status, which tells of a run
-//! once it has ended; so together they count each run once, whoever leads when it ends.
+//! once it has ended, and of the next slot, before which that leader looked for the last time. What may have
+//! been seen by either of two leaders counts as seen by the first: nothing is counted twice, but a slot that
+//! became missed, or an older run that ended, between the first one's end and the next slot may lack.
 use std::collections::BTreeMap;
 
 use api::conditions::FRESH;
 use jiff::Timestamp;
 use kube::ResourceExt;
-use model::Reason;
 use runtime::{conditions::Verdict, metrics::Histogram};
 
 use super::{
     history::{History, Made},
     observe::World,
+    slots::Missed,
+    told::Told,
 };
 use crate::run::{Ended, Run};
 
@@ -113,6 +116,7 @@ impl Tally {
     fn count_runs(&mut self, world: &World, history: &History) {
         let is_there = |uid: &String| world.backups.iter().any(|job| job.metadata.uid.as_ref() == Some(uid));
         self.jobs.retain(|uid, _| is_there(uid));
+        let told = Told::of(world);
         for entry in history.entries() {
             let Some(uid) = entry.job.uid() else { continue };
             let Run::Ended(ended) = &entry.run else {
@@ -122,7 +126,7 @@ impl Tally {
             let is_news = match self.jobs.insert(uid, true) {
                 Some(had_ended) => !had_ended,
                 // One that was not there at the last look has begun and ended since then.
-                None => self.has_looked || is_untold(world, ended),
+                None => self.has_looked || told.lacks(ended) || told.is_before(ended.at),
             };
             if is_news {
                 self.counts.take(ended);
@@ -132,21 +136,12 @@ impl Tally {
 
     fn count_missed(&mut self, world: &World, history: &History) {
         let slots = history.slots.all_missed(world, self.missed);
-        let told = Verdict::stored(world.conditions(), FRESH).reason == Reason::MissedRun;
-        // Whoever told of the first has counted the others too.
-        if self.has_looked || !told {
-            self.counts.missed = self.counts.missed.saturating_add_unsigned(slots.len() as u64);
-        }
-        self.missed = slots.last().copied().or(self.missed);
+        let told = Told::of(world);
+        // Whoever told of the first has counted others too. What is told of a run that hangs comes before it.
+        let was_failing = Verdict::stored(world.conditions(), FRESH).holds == Some(false);
+        let is_news = |missed: &&Missed| self.has_looked || !was_failing || told.is_before(missed.at);
+        let news = slots.iter().filter(is_news).count() as u64;
+        self.counts.missed = self.counts.missed.saturating_add_unsigned(news);
+        self.missed = slots.last().map(|missed| missed.slot).or(self.missed);
     }
-}
-
-/// Whether the status does not tell of a run's end, so that no earlier leader can have counted it.
-fn is_untold(world: &World, ended: &Ended<Made>) -> bool {
-    let status = world.policy.status.as_ref();
-    let told = status.and_then(|status| status.backup_time.as_deref());
-    let told: Option<Timestamp> = told.and_then(|time| time.parse().ok());
-    // It tells of one that hangs too, but without a pod.
-    let hung = status.is_some_and(|status| status.backup_pod.is_none());
-    told.is_none_or(|told| ended.started > told || (ended.started == told && hung))
 }

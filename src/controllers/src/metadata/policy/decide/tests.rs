@@ -299,6 +299,11 @@ fn containers(world: &mut World) -> &mut Vec<k8s_openapi::api::core::v1::Contain
 #[rstest]
 #[case::nothing_ran(running(), "Unknown/Pending", "Initializing")]
 #[case::newest_run_succeeded(running().failed("10:00").succeeded("11:00"), "True/Fresh", "Completed")]
+#[case::newest_run_took_longer_than_a_run_can(
+    running().run("11:00", "Succeeded", &backed_up('1', 'b').replace("2.532", "1e308")),
+    "False/Unknown",
+    "Failed"
+)]
 #[case::newest_run_failed(running().succeeded("10:00").failed("11:00"), "False/EtcdUnreachable", "Failed")]
 #[case::image_is_missing(running().hanging("ImagePullBackOff"), "False/ImagePull", "Failed")]
 #[case::folder_is_missing(running().on_a_missing_folder(), "False/HostPathMissing", "Failed")]

@@ -97,7 +97,7 @@ fn runs_that(#[case] world: World, #[case] fresh: &str, #[case] next: &str) {
 
 impl World {
     /// With a Job that has not ended and may take so many seconds.
-    fn begun_at_half_past_nine(self, deadline: i64) -> Self {
+    pub(super) fn begun_at_half_past_nine(self, deadline: i64) -> Self {
         let mut world = self.backing_up();
         let job = world.backups.last_mut().expect("a Job");
         let began = json!("2030-01-01T09:30:00Z");

@@ -114,3 +114,43 @@ fn slots_that_another_leader_told_of_are_counted_by_it_and_later_ones_by_the_nex
     assert_eq!(counted([&noon, &later], 1).2, 3, "those of 11, 12 and 13 o'clock");
     assert_eq!(counted([&told, &later], 1).2, 2);
 }
+
+#[test]
+fn slots_missed_while_nobody_led_are_counted_by_the_next_leader_but_for_what_the_last_may_have_counted() {
+    let noon = scheduled(HOURLY, None, Some("2030-01-01T10:00:00Z"));
+    let later = World { now: at("2030-01-01T15:30:00Z"), ..reported(noon) };
+    assert_eq!(counted([&later], 2).2, 3, "13 to 15 o'clock: that of 12 may have been seen until 13 o'clock");
+}
+
+#[test]
+fn slots_missed_behind_a_run_that_hangs_are_counted_by_who_says_that_it_hangs() {
+    let mut hung = scheduled(HOURLY, None, Some("2030-01-01T09:00:00Z")).begun_at_half_past_nine(3600);
+    hung.pods.clear();
+    let job = hung.backups.last_mut().expect("a Job");
+    (job.status, hung.troubles) = (None, vec![("run-x-uid".to_owned(), "no quota".to_owned())]);
+    let told = reported(hung.clone());
+    assert_eq!(said(&told, FRESH), "False/Unschedulable");
+    assert_eq!((counted([&hung], 1).2, counted([&told], 1).2), (2, 0));
+}
+
+#[test]
+fn a_slow_run_that_ended_after_a_newer_one_is_counted_if_the_last_leader_cannot_have_seen_it() {
+    let mut world = scheduled(HOURLY, None, Some("2030-01-01T12:00:00Z")).failed("11:00").failed("11:30");
+    let slow = world.clone();
+    world.backups[0].status.as_mut().expect("a status").conditions = None;
+    world.pods.remove(0);
+    let ended = |time: &str| {
+        let mut world =
+            World { now: at("2030-01-01T13:15:00Z"), pods: slow.pods.clone(), ..reported(world.clone()) };
+        world.backups = slow.backups.clone();
+        let status = world.backups[0].status.as_mut().expect("a status");
+        status.conditions.as_mut().expect("conditions")[0].last_transition_time = Some(object(json!(time)));
+        world
+    };
+    assert_eq!(counted([&ended("2030-01-01T13:10:00Z")], 2), (0, 1, 0));
+    assert_eq!(
+        counted([&ended("2030-01-01T12:50:00Z")], 2),
+        (0, 0, 0),
+        "the last leader may have led until one"
+    );
+}
