@@ -166,7 +166,8 @@ fn left(said: &str) -> Option<&Path> {
 /// What the program said itself: a panic with what follows it, or libFuzzer's own error.
 fn why(said: &str) -> Vec<&str> {
     let is_error = |line: &&str| line.contains("panicked at") || line.contains("ERROR: libFuzzer");
-    said.lines().skip_while(|line| !is_error(line)).take(6).collect()
+    let is_advice = |line: &&str| line.to_lowercase().starts_with("note: ");
+    said.lines().skip_while(|line| !is_error(line)).take_while(|line| !is_advice(line)).take(6).collect()
 }
 
 #[cfg(test)]
@@ -177,6 +178,7 @@ mod tests {
         artifact_prefix='/c/'; Test unit written to /c/slow-unit-1\n\
         thread '<unnamed>' (7) panicked at tests/fuzz/src/tags.rs:9:5:\n\
         what has no mark is foreign\n\
+        note: run with `RUST_BACKTRACE=1`\n\
         ==7== ERROR: libFuzzer: deadly signal\n\
         artifact_prefix='/c/'; Test unit written to /c/crash-2\n\
         Base64: AA==\n";
@@ -189,6 +191,7 @@ mod tests {
 
     #[test]
     fn what_broke_is_told_in_the_programs_own_words() {
+        assert_eq!(why(SAID).len(), 2);
         assert_eq!(why(SAID)[1], "what has no mark is foreign");
         assert_eq!(why("==7== ERROR: libFuzzer: timeout\n").len(), 1);
     }

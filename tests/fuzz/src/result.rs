@@ -13,15 +13,61 @@ const LONGEST: usize = 2048;
 /// The field that is not read back to the last bit.
 const DURATION: &str = "totalDurationSecs";
 
+/// What begins an input that is no text, but changes to a whole result.
+const CHANGES: u8 = 0;
+/// The fields that are changed so.
+const FIELDS: [&str; 22] = [
+    "/ok",
+    "/reason",
+    "/message",
+    "/field",
+    "/backupId",
+    "/snapshotId",
+    "/filesSnapshotId",
+    "/repositoryId",
+    "/lineage",
+    "/time",
+    "/node",
+    "/clusterUid",
+    "/etcd/version",
+    "/etcd/clusterId",
+    "/etcd/memberId",
+    "/etcd/revision",
+    "/etcd/sha256",
+    "/dataAdded",
+    "/totalDurationSecs",
+    "/objects",
+    "/incomplete/reason",
+    "/incomplete/message",
+];
+
 /// No result is one of each verb, and whichever it is must not be read in a way that the others are.
 pub fn check(input: &[u8]) {
-    let text = String::from_utf8_lossy(input);
+    let text = text(input);
     let believed = [
         is_believed::<Initialization>("init", &text),
         is_believed::<Forgotten>("forget", &text),
         is_believed::<Backup>("backup", &text),
     ];
     assert!(believed.into_iter().filter(|is_believed| *is_believed).count() <= 1, "of two verbs");
+}
+
+/// The text of an input: itself, or a result of which some fields are others, since few mutations of a long text leave
+/// it one that is read to its end.
+fn text(input: &[u8]) -> String {
+    let Some((&CHANGES, changes)) = input.split_first() else {
+        return String::from_utf8_lossy(input).into_owned();
+    };
+    let mut result = incomplete();
+    for change in changes.split(|byte| *byte == CHANGES) {
+        let Some((field, value)) = change.split_first() else { continue };
+        let value =
+            serde_json::from_slice(value).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(value)));
+        if let Some(place) = result.pointer_mut(FIELDS[usize::from(*field) % FIELDS.len()]) {
+            *place = value;
+        }
+    }
+    result.to_string()
 }
 
 /// Reads a result, holds what was read to all promises, and tells whether it is a success.
@@ -80,19 +126,23 @@ fn check_texts(value: &Value) {
 }
 
 pub fn seeds() -> Vec<Vec<u8>> {
-    let id: SnapshotId = "ab".repeat(32).parse().expect("64 digits");
-    let initialized: Outcome<_> = Ok(Initialization { repository_id: id.clone(), created: true });
+    let initialized: Outcome<_> = Ok(Initialization { repository_id: id(), created: true });
     let failed: Outcome<Forgotten> =
         Err(Failure::new(Reason::WrongPassword, "Secret \"s3\": no key found").at("spec.credentials"));
-    let backup = backup(&id);
-    let mut incomplete: Value = serde_json::from_str(&backup).expect("JSON");
-    incomplete["incomplete"] =
-        serde_json::to_value(Lack::new(Reason::NeedsKms, "vault")).expect("a lack is JSON");
+    let backup = backup().to_string();
     let texts = [
         render("init", &initialized),
         render("forget", &failed),
         render("forget", &Ok(Forgotten { forgotten: 3 })),
-        incomplete.to_string(),
+        incomplete().to_string(),
+        changed(&[
+            ("/node", "n2"),
+            ("/incomplete/message", "vault \"a\"\u{7f}"),
+            ("/totalDurationSecs", "1e3"),
+        ]),
+        changed(&[("/ok", "false"), ("/reason", "Bug"), ("/message", "\u{9b}2J"), ("/field", "spec\n")]),
+        changed(&[("/etcd/version", "3.6\u{202e}"), ("/time", "1970-01-01T00:00:00Z")]),
+        changed(&[("/clusterUid", "\u{7f}"), ("/etcd/memberId", "e2"), ("/etcd/clusterId", "c2")]),
         // Longer than a termination message, and whole but for that.
         format!("{backup:5000}"),
         backup,
@@ -102,8 +152,33 @@ pub fn seeds() -> Vec<Vec<u8>> {
     texts.map(String::into_bytes).into()
 }
 
-fn backup(id: &SnapshotId) -> String {
-    let result = serde_json::json!({
+fn changed(changes: &[(&str, &str)]) -> String {
+    let change = |(field, value): &(&str, &str)| {
+        // None is told by 0, which divides changes.
+        let number = FIELDS.iter().position(|known| known == field).expect("a field") + FIELDS.len();
+        format!("\0{}{value}", char::from(u8::try_from(number).expect("few fields")))
+    };
+    changes.iter().map(change).collect()
+}
+
+fn id() -> SnapshotId {
+    "ab".repeat(32).parse().expect("64 digits")
+}
+
+/// A result with each field that one may have, those of a failure too.
+fn incomplete() -> Value {
+    let mut result = backup();
+    result["incomplete"] =
+        serde_json::to_value(Lack::new(Reason::NeedsKms, "vault")).expect("a lack is JSON");
+    for field in ["reason", "message", "field"] {
+        result[field] = Value::Null;
+    }
+    result
+}
+
+fn backup() -> Value {
+    let id = id();
+    serde_json::json!({
         "v": 1, "verb": "backup", "ok": true, "backupId": "0123456789abcdef", "snapshotId": id,
         "filesSnapshotId": id, "repositoryId": id, "time": "2030-01-01T11:50:05.5Z", "node": "node1",
         "clusterUid": "11111111-2222-3333-4444-555555555555", "lineage": "0123456789abcdef",
@@ -113,8 +188,7 @@ fn backup(id: &SnapshotId) -> String {
         },
         "filesNew": 23, "filesChanged": 0, "dataAdded": 1000, "totalBytesProcessed": 5000,
         DURATION: 2.532, "objects": { "count": 280, "shrunk": false },
-    });
-    result.to_string()
+    })
 }
 
 #[cfg(test)]
@@ -122,9 +196,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn changes_make_another_result() {
+        let parsed = |text: &str| parse::<Backup>("backup", text);
+        let other =
+            parsed(&text(changed(&[("/node", "n2"), ("/dataAdded", "7")]).as_bytes())).expect("a backup");
+        assert_eq!((other.node.as_str(), other.data_added), ("n2", 7));
+        let failed = text(changed(&[("/ok", "false"), ("/reason", "Bug"), ("/field", "f")]).as_bytes());
+        assert_eq!(parsed(&failed).expect_err("a failure"), Failure::new(Reason::Bug, "").at("f"));
+    }
+
+    #[test]
     fn the_seeds_are_of_each_verb() {
         let is_of = |seed: &[u8]| {
-            let text = String::from_utf8_lossy(seed);
+            let text = text(seed);
             [
                 is_believed::<Initialization>("init", &text),
                 is_believed::<Forgotten>("forget", &text),
