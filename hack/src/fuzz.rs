@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
 use crate::toolchain::Toolchain;
-use crate::{cache, command};
+use crate::{cache, command, packages};
 
 const PACKAGE: &str = "kubedr-fuzz";
 /// Name of the program and of its profile.
@@ -85,6 +85,7 @@ pub struct Fuzzer {
 impl Fuzzer {
     /// Builds the program, and writes the seeds anew.
     pub fn build(toolchain: &Toolchain) -> Result<Self> {
+        packages::ensure(packages::FUZZING)?;
         let mut cargo = toolchain.fuzzing();
         cargo.args(["build", "--package", PACKAGE, "--bin", PROGRAM, "--profile", PROGRAM]);
         command::run_at_length("build for fuzzing", cargo.args(["--features", "libfuzzer"]))?;
@@ -126,7 +127,9 @@ impl Fuzzer {
         let log = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
         let result = command::run_at_length(target, fuzzer.stdout(Stdio::null()).stderr(log));
         let said = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
-        result.or_else(|error| Err(failure(target, &said)?).with_context(|| format!("{error:#}")))?;
+        if let Err(error) = result {
+            bail!(broken(target, &said).with_context(|| format!("{error:#}"))?);
+        }
         let done = said.lines().rev().find_map(|line| line.strip_prefix(DONE)).context("no end was told")?;
         writeln!(std::io::stdout(), "{target:>10}  {done}").context("cannot tell the end")
     }
@@ -145,17 +148,14 @@ impl Fuzzer {
     }
 }
 
-/// What broke a promise, as an error.
-fn failure(target: &str, said: &str) -> Result<anyhow::Error> {
+/// Which promise was broken, and how to try its input again.
+fn broken(target: &str, said: &str) -> Result<String> {
     let Some(path) = left(said) else {
         bail!("{target} ended early: {}", said.lines().last().unwrap_or_default());
     };
-    let input = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let input = hex::encode(input);
-    Ok(anyhow::anyhow!(
-        "{target} broke a promise:\n{}\nwith the input {input}\nagain: cargo xtask fuzz {target} --input {input}",
-        why(said).join("\n")
-    ))
+    let input = hex::encode(fs::read(path).with_context(|| format!("cannot read {}", path.display()))?);
+    let why = why(said).join("\n");
+    Ok(format!("{target} broke a promise: {why}\nagain: cargo xtask fuzz {target} --input {input}"))
 }
 
 /// Where the input is that failed: the last one that was left, since slow ones are left too.
@@ -202,8 +202,8 @@ mod tests {
         let path = folder.path().join("crash");
         fs::write(&path, [0x7b, 0]).unwrap();
         let said = format!("x panicked at y\nwhy\n{LEFT}{}\n", path.display());
-        let text = failure("tags", &said).unwrap().to_string();
+        let text = broken("tags", &said).unwrap();
         assert!(text.contains("why\n") && text.ends_with("cargo xtask fuzz tags --input 7b00"), "{text}");
-        assert!(failure("tags", "cannot start").unwrap_err().to_string().ends_with("early: cannot start"));
+        assert!(broken("tags", "cannot start").unwrap_err().to_string().ends_with("early: cannot start"));
     }
 }

@@ -13,12 +13,13 @@ use crate::command;
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// A file that must be there, and the Debian package that brings it.
-struct Need {
+pub struct Need {
     file: &'static str,
     package: &'static str,
 }
 
-const NEEDS: &[Need] = &[
+/// What clusters and images need.
+pub const CLUSTERS: &[Need] = &[
     Need { file: "containerd", package: "containerd" },
     Need { file: "ctr", package: "containerd" },
     Need { file: "runc", package: "runc" },
@@ -34,9 +35,12 @@ const NEEDS: &[Need] = &[
     Need { file: "/etc/ssl/certs/ca-certificates.crt", package: "ca-certificates" },
 ];
 
+/// What libFuzzer is compiled with.
+pub const FUZZING: &[Need] = &[Need { file: "c++", package: "g++" }];
+
 /// Makes sure that every needed file is there, and installs what lacks if this is root on Debian.
-pub fn ensure() -> Result<()> {
-    let missing = missing(&NEEDS.iter().filter(|need| !is_there(need.file)).collect::<Vec<_>>());
+pub fn ensure(needs: &[Need]) -> Result<()> {
+    let missing = missing(&needs.iter().filter(|need| !is_there(need.file)).collect::<Vec<_>>());
     if missing.is_empty() {
         return Ok(());
     }
@@ -45,7 +49,7 @@ pub fn ensure() -> Result<()> {
     }
     eprintln!("installing Debian packages: {}", missing.join(" "));
     install(&missing)?;
-    match NEEDS.iter().find(|need| !is_there(need.file)) {
+    match needs.iter().find(|need| !is_there(need.file)) {
         Some(need) => bail!("{} is still missing after package {} was installed", need.file, need.package),
         None => Ok(()),
     }
@@ -117,7 +121,7 @@ mod tests {
 
     #[test]
     fn package_of_several_missing_files_is_named_once() {
-        let needs: Vec<_> = NEEDS.iter().filter(|need| need.package != "iptables").collect();
+        let needs: Vec<_> = CLUSTERS.iter().filter(|need| need.package != "iptables").collect();
         let packages = missing(&needs);
         assert_eq!(packages.iter().filter(|package| **package == "util-linux").count(), 1);
         assert!(!packages.contains(&"iptables"));

@@ -142,7 +142,7 @@ pub fn up(name: &str, options: &Options) -> Result<Cluster> {
     if !nix::unistd::geteuid().is_root() {
         bail!("a cluster needs root: it makes namespaces, mounts and cgroups");
     }
-    packages::ensure()?;
+    packages::ensure(packages::CLUSTERS)?;
     let programs = options.programs()?.iter().map(|set| set.ensure()).collect::<Result<Vec<_>>>()?;
     let node_images = image::of_node()?;
     let _lock = lock()?;

@@ -65,7 +65,7 @@ pub fn bench_name() -> String {
 
 /// Compiles operator and agent, and writes the archives of their images.
 pub fn build(is_release: bool) -> Result<Vec<PathBuf>> {
-    packages::ensure()?;
+    packages::ensure(packages::CLUSTERS)?;
     let toolchain = Toolchain::find()?;
     let mut cargo = toolchain.cargo();
     cargo
