@@ -79,8 +79,11 @@ const ON_THE_FIRST_SERVER: [&str; 11] = [
     "power_cut",
 ];
 
-/// How long hostile input is tried on each target: enough for what a change breaks at once; and with `--all`.
-const FUZZING: [Duration; 2] = [Duration::from_secs(5), Duration::from_mins(1)];
+/// How long hostile input is tried on each target: enough for what a change breaks at once.
+const FUZZING: Duration = Duration::from_secs(5);
+
+/// The same with `--all`.
+const LONG_FUZZING: Duration = Duration::from_mins(1);
 
 /// How many rounds of power cuts `--all` makes.
 const POWER_CUT_ROUNDS: &str = "5";
@@ -139,7 +142,7 @@ impl Steps {
         let unit = ["test", "--workspace", "--exclude", "kubedr-tests", "--"];
         self.cargo("unit tests", &[&unit[..], filter.as_slice()].concat())?;
         if filter.is_none() {
-            self.fuzz(FUZZING[usize::from(arguments.all)])?;
+            self.fuzz(if arguments.all { LONG_FUZZING } else { FUZZING })?;
         }
         // Before the cluster starts: one that only waits for a compiler is in the way.
         self.cargo("compile node tests", &["test", "--package", "kubedr-tests", "--no-run"])?;

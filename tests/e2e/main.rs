@@ -6,6 +6,7 @@ mod metadata_location;
 mod metadata_policy;
 mod metadata_record;
 mod metrics;
+mod outside;
 mod power_cut;
 mod privilege;
 mod reasons;

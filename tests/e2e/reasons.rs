@@ -2,22 +2,20 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use api::{BackupLocation, MetadataBackupPolicy};
+use api::BackupLocation;
 use futures::future::try_join_all;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     authorization::v1::SubjectAccessReview,
     batch::v1::{CronJob, Job},
-    events::v1::Event,
     rbac::v1::{ClusterRole, Role},
 };
 use kube::{
     Api,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use kubedr_tests::{
-    EtcdMember, Installation, NodePod, condition, load::Etcd, message, pair, until, with_kubedr,
-    within_a_minute,
+    EtcdMember, Installation, NodePod, load::Etcd, message, pair, until, with_kubedr, within_a_minute,
 };
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -219,49 +217,6 @@ where
 {
     let patch = Patch::Merge(json!({ "rules": allowed }));
     roles.patch(name, &PatchParams::default(), &patch).await.context("failed to change a role").map(drop)
-}
-
-#[tokio::test]
-async fn what_is_made_in_another_namespace_does_nothing_and_says_so() {
-    with_kubedr("inside", async |kubedr| {
-        let namespace = "kubedr-inside-not";
-        kubedr.remove_namespace(namespace).await.context("failed to remove what an earlier run left")?;
-        let made = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } });
-        kubedr.apply(made).await?;
-        let mut policy = kubedr.policy("etcd", "s3", &json!({ "schedule": "* * * * *" }));
-        policy["metadata"]["namespace"] = json!(namespace);
-        kubedr.apply(policy).await?;
-        let policies = Api::<MetadataBackupPolicy>::namespaced(kubedr.client.clone(), namespace);
-        let said = until("the policy to say so", async || {
-            let conditions = policies.get("etcd").await?.status.unwrap_or_default().conditions;
-            let is_said = condition(&conditions, "Ready") == ("False", "WrongNamespace");
-            Ok(if is_said { Ok(conditions) } else { Err(conditions) })
-        });
-        let conditions = within_a_minute(said).await?;
-        assert!(message(&conditions, "Ready").contains("kubedr works in namespace"), "{conditions:#?}");
-        tells_of_it(kubedr, namespace).await?;
-        let cronjobs = Api::<CronJob>::namespaced(kubedr.client.clone(), namespace);
-        assert!(cronjobs.list(&ListParams::default()).await?.items.is_empty());
-        kubedr.remove_namespace(namespace).await
-    })
-    .await;
-}
-
-/// One event beside the policy, and a figure.
-async fn tells_of_it(kubedr: &Installation, namespace: &str) -> Result<()> {
-    let events = Api::<Event>::namespaced(kubedr.client.clone(), namespace);
-    until("one event to tell of the policy", async || {
-        let all = events.list(&ListParams::default()).await?.items;
-        let notes: Vec<_> = all.into_iter().filter_map(|event| event.note).collect();
-        Ok(if notes.len() == 1 && notes[0].starts_with("WrongNamespace: ") { Ok(()) } else { Err(notes) })
-    })
-    .await?;
-    until("the metrics to tell of the policy", async || {
-        let page = kubedr.metrics().await?;
-        let metric = "kubedr_wrong_namespace_objects{kind=\"MetadataBackupPolicy\"} ";
-        Ok(if page.lines().any(|line| line.starts_with(metric)) { Ok(()) } else { Err(page) })
-    })
-    .await
 }
 
 /// Bytes per second: a snapshot takes minutes, and is under way when something befalls its pod.

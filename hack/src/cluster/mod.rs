@@ -136,11 +136,12 @@ pub fn stayed_up(name: &str) -> Result<()> {
 }
 
 fn none_ended(name: &str, folder: &Path) -> Result<()> {
-    let ends = fs::read_to_string(ends_file(folder)).unwrap_or_default();
-    if ends.is_empty() {
-        return Ok(());
+    let file = ends_file(folder);
+    match fs::read_to_string(&file) {
+        Ok(ends) => bail!("programs of cluster {name:?} did not stay up:\n{}", ends.trim_end()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
     }
-    bail!("programs of cluster {name:?} did not stay up:\n{}", ends.trim_end());
 }
 
 /// Loads images into a running cluster.

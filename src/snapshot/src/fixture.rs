@@ -125,6 +125,18 @@ pub fn branched() -> Vec<u8> {
     file
 }
 
+/// Two pages claim to be the second one, each where it would be by the length of a page that it tells, and the first
+/// says nothing.
+pub fn two_seconds() -> Vec<u8> {
+    const LONGER: usize = 8 * SIZE;
+    let mut file = database(16);
+    file.copy_within(SIZE..2 * SIZE, LONGER);
+    file[LONGER + HEADER + 8..][..4].copy_from_slice(&u32::try_from(LONGER).expect("small").to_le_bytes());
+    file[..SIZE].fill(0);
+    seal(&mut file);
+    file
+}
+
 /// A page of children: their first keys and their pages.
 fn branch(id: u64, children: &[(&[u8], u64)]) -> Vec<u8> {
     let (mut heads, mut keys) = (Vec::new(), Vec::new());

@@ -252,7 +252,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::fixture::{SIZE, branched, change, database, filled, leaf, revision, seal};
+    use crate::fixture::{SIZE, branched, change, database, filled, leaf, revision, two_seconds};
 
     fn read(file: &[u8], chunk: usize) -> Result<Contents, Unread> {
         let mut walk = Walk::new();
@@ -282,11 +282,7 @@ mod tests {
 
     #[test]
     fn of_two_pages_that_claim_to_be_the_second_one_counts_however_the_file_is_cut() {
-        let mut file = database(16);
-        file.copy_within(SIZE..2 * SIZE, 4096);
-        file[4096 + 24..][..4].copy_from_slice(&4096_u32.to_le_bytes());
-        file[..SIZE].fill(0);
-        seal(&mut file);
+        let file = two_seconds();
         let contents = read(&file, file.len()).expect("whole");
         assert_eq!(contents.page_size, 512);
         for chunk in [1, 513, 4096] {

@@ -192,26 +192,22 @@ impl<'a> Bench<'a> {
 
     fn rows(&self, pairs: &[(Runs, Runs)]) -> Result<Vec<Row>> {
         let size = self.size()?;
-        let row = |work, unit, figure: fn(&Run) -> f64, is_second| {
-            let of = |runs: &Runs| {
-                if is_second { runs.second.as_ref().map(figure) } else { Some(figure(&runs.first)) }
-            };
-            let figures: Vec<_> =
-                pairs.iter().filter_map(|(ours, theirs)| of(ours).zip(of(theirs))).collect();
-            Row::of(&size, work, unit, &figures)
+        let row = |work, unit, figure: fn(&Runs) -> Option<f64>| {
+            let both = pairs.iter().filter_map(|(ours, theirs)| figure(ours).zip(figure(theirs)));
+            Row::of(&size, work, unit, &both.collect::<Vec<_>>())
         };
         let mut rows = vec![
-            row("wall", "s", |run| run.lap.wall, false)?,
-            row("cpu", "s", |run| run.lap.cpu, false)?,
-            row("put p99", "ms", |run| run.put_p99, false)?,
-            row("node bytes", "MiB", |run| mebibytes(run.lap.written), false)?,
-            row("agent memory", "MiB", |run| mebibytes(run.lap.memory_but_of("restic")), false)?,
-            row("all memory", "MiB", |run| mebibytes(run.lap.all_memory), false)?,
-            row("total_rss", "MiB", |run| mebibytes(run.lap.total_rss), false)?,
+            row("wall", "s", |runs| Some(runs.first.lap.wall))?,
+            row("cpu", "s", |runs| Some(runs.first.lap.cpu))?,
+            row("put p99", "ms", |runs| Some(runs.first.put_p99))?,
+            row("node bytes", "MiB", |runs| Some(mebibytes(runs.first.lap.written)))?,
+            row("agent memory", "MiB", |runs| Some(mebibytes(runs.first.lap.memory_but_of("restic"))))?,
+            row("all memory", "MiB", |runs| Some(mebibytes(runs.first.lap.all_memory)))?,
+            row("total_rss", "MiB", |runs| Some(mebibytes(runs.first.lap.total_rss)))?,
         ];
         if pairs.iter().any(|(ours, _)| ours.second.is_some()) {
-            rows.push(row("second wall", "s", |run| run.lap.wall, true)?);
-            rows.push(row("second bytes", "MiB", |run| mebibytes(run.added), true)?);
+            rows.push(row("second wall", "s", |runs| Some(runs.second.as_ref()?.lap.wall))?);
+            rows.push(row("second bytes", "MiB", |runs| Some(mebibytes(runs.second.as_ref()?.added)))?);
         }
         Ok(rows)
     }

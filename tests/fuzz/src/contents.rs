@@ -79,22 +79,10 @@ pub fn seeds() -> Vec<Vec<u8>> {
         with([1, 22, 3, 30], &fixture::database(7)),
         with([1, 22, 23, 4], &bare),
         with([1, 4, 40, 22], &fixture::branched()),
-        with([1, 0, 1, 2], &two_seconds()),
+        with([1, 0, 1, 2], &fixture::two_seconds()),
         with([0, 9, 1, 7], &database[..9 * fixture::SIZE]),
         with([0, 1, 2, 3], b"<html>no database</html>"),
     ]
-}
-
-/// Two pages claim to be the second one, each where it would be by the length of a page that it tells.
-fn two_seconds() -> Vec<u8> {
-    const SECOND: usize = 4096;
-    /// Where a meta says how long a page is.
-    const PAGE_SIZE: usize = SECOND + 24;
-    let mut file = fixture::database(12);
-    file.copy_within(fixture::SIZE..2 * fixture::SIZE, SECOND);
-    file[PAGE_SIZE..][..2].copy_from_slice(&4096_u16.to_le_bytes());
-    file[..fixture::SIZE].fill(0);
-    file
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use model::Reason;
 use runtime::metrics::{Metric, Page};
 
 use super::{Objects, World};
+use crate::metadata::outside::Kind;
 
 /// One series for each condition.
 ///
@@ -24,23 +25,16 @@ type Labels<'a> = [Cow<'a, str>; 5];
 /// Writes those of all objects that administrators make. Records are left out: their number is not
 /// bounded by what a person wrote, and their names are those of snapshots.
 pub fn write(page: &mut Page, world: &World) {
-    let locations = of(&world.locations, OF_LOCATION, |location| {
-        location.status.as_ref().map(|status| status.conditions.as_slice())
-    });
-    let policies = of(&world.policies, OF_POLICY, |policy| {
-        policy.status.as_ref().map(|status| status.conditions.as_slice())
-    });
-    let restores = of(&world.restores, OF_RESTORE, |restore| {
-        restore.status.as_ref().map(|status| status.conditions.as_slice())
-    });
+    let locations = of(&world.locations, OF_LOCATION);
+    let policies = of(&world.policies, OF_POLICY);
+    let restores = of(&world.restores, OF_RESTORE);
     let all: Vec<Labels> = locations.chain(policies).chain(restores).collect();
     page.numbers(&CONDITION, all.iter().map(|labels| (labels.each_ref().map(|label| &**label), 1)));
 }
 
-fn of<'a, K: Resource<DynamicType = ()>>(
+fn of<'a, K: Kind>(
     objects: &'a Objects<K>,
     owned: &'static [&'static str],
-    conditions: fn(&K) -> Option<&[Condition]>,
 ) -> impl Iterator<Item = Labels<'a>> {
     objects.iter().flat_map(move |object| {
         let name = object.meta().name.as_deref().unwrap_or_default();
@@ -51,10 +45,9 @@ fn of<'a, K: Resource<DynamicType = ()>>(
             // Its status says the same, but it cannot be read either.
             DeserializeGuard(Err(_)) => vec![label(READY, "False", Reason::InvalidSpec)],
             DeserializeGuard(Ok(object)) => {
-                let all = conditions(object).unwrap_or_default().iter();
-                all.filter(|condition| is_ours(condition, owned))
-                    .map(|condition| label(&condition.type_, &condition.status, reason(condition)))
-                    .collect()
+                let (_, conditions) = object.told();
+                let ours = conditions.iter().filter(|condition| is_ours(condition, owned));
+                ours.map(|condition| label(&condition.type_, &condition.status, reason(condition))).collect()
             }
         }
     })
