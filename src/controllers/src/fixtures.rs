@@ -128,19 +128,18 @@ pub fn initialized(repository: char) -> String {
 
 /// What a backup of `lineage` whose first snapshot is `snapshot` leaves.
 pub fn backed_up(snapshot: char, lineage: char) -> String {
-    let mut result = json!({
-        "v": 1, "verb": "backup", "ok": true, "backupId": "0123456789abcdef",
-        "snapshotId": id(snapshot), "filesSnapshotId": id('f'), "repositoryId": id(REPOSITORY),
-        "time": "2030-01-01T11:50:05.5Z", "node": "node1",
-        "clusterUid": "11111111-2222-3333-4444-555555555555", "lineage": lineage.to_string().repeat(16),
-        "filesNew": 23, "filesChanged": 1, "dataAdded": 1000, "totalBytesProcessed": 5000,
-        "totalDurationSecs": 2.532,
-    });
-    result["etcd"] = json!({
-        "version": "3.6.16", "clusterId": "c1", "memberId": "e1", "revision": 591, "raftIndex": 689,
-        "raftTerm": 2, "keys": 300, "dbSizeBytes": 4096, "sha256": id('d'),
-    });
-    result["objects"] = json!({ "count": 280, "shrunk": false });
+    let sample = include_str!("../../model/src/result/backup.json");
+    let mut result: Value = serde_json::from_str(sample).expect("JSON");
+    for (field, value) in [
+        ("/snapshotId", json!(id(snapshot))),
+        ("/filesSnapshotId", json!(id('f'))),
+        ("/repositoryId", json!(id(REPOSITORY))),
+        ("/lineage", json!(lineage.to_string().repeat(16))),
+        ("/etcd/sha256", json!(id('d'))),
+        ("/filesChanged", json!(1)),
+    ] {
+        *result.pointer_mut(field).expect("a field") = value;
+    }
     result.to_string()
 }
 

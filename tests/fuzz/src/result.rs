@@ -176,19 +176,9 @@ fn incomplete() -> Value {
     result
 }
 
+/// What an agent leaves of a backup: the one of the tests of `model`, which would be built twice for a feature.
 fn backup() -> Value {
-    let id = id();
-    serde_json::json!({
-        "v": 1, "verb": "backup", "ok": true, "backupId": "0123456789abcdef", "snapshotId": id,
-        "filesSnapshotId": id, "repositoryId": id, "time": "2030-01-01T11:50:05.5Z", "node": "node1",
-        "clusterUid": "11111111-2222-3333-4444-555555555555", "lineage": "0123456789abcdef",
-        "etcd": {
-            "version": "3.6.16", "clusterId": "c1", "revision": 591, "raftIndex": 689, "raftTerm": 2,
-            "memberId": "e1", "keys": 300, "dbSizeBytes": 4096, "sha256": id,
-        },
-        "filesNew": 23, "filesChanged": 0, "dataAdded": 1000, "totalBytesProcessed": 5000,
-        DURATION: 2.532, "objects": { "count": 280, "shrunk": false },
-    })
+    serde_json::from_str(include_str!("../../../src/model/src/result/backup.json")).expect("JSON")
 }
 
 #[cfg(test)]
