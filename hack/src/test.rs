@@ -55,7 +55,7 @@ const OTHER_VERSIONS: [(&str, Kubernetes); 2] =
 const TEST_PROGRAMS: [&ProgramSet; 2] = [&KINE, &PROMETHEUS];
 
 /// How many tests run at once: they wait more than they compute.
-const THREADS: &str = "6";
+const THREADS: &str = "9";
 
 /// The server that differs most from the first one.
 const OTHER_SERVER: Server = Server::MinioTls;
@@ -65,7 +65,7 @@ const ON_THE_OTHER_SERVER: [&str; 3] = ["metadata_location", "restore::", "full_
 
 /// What only the first server can be asked: these tests change files in its folder, speak http, or have a cluster of
 /// their own.
-const ON_THE_FIRST_SERVER: [&str; 11] = [
+const ON_THE_FIRST_SERVER: [&str; 12] = [
     "lost_pack",
     "lock_that",
     "seed::",
@@ -76,7 +76,8 @@ const ON_THE_FIRST_SERVER: [&str; 11] = [
     "snapshot_vanishes",
     "between_its_snapshots",
     "the_server_locks",
-    "power_cut",
+    "blackout::",
+    "clusters::",
 ];
 
 /// How long hostile input is tried on each target: enough for what a change breaks at once.

@@ -1,4 +1,7 @@
 //! What a user does, on a real node with real etcd, S3 and restic.
+// Tests begin in the order of their names, and the one that takes the longest has to be the first.
+mod blackout;
+mod clusters;
 mod etcd_source;
 mod faults;
 mod host_files;
@@ -7,7 +10,6 @@ mod metadata_policy;
 mod metadata_record;
 mod metrics;
 mod outside;
-mod power_cut;
 mod privilege;
 mod reasons;
 mod restore;
