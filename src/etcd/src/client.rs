@@ -136,6 +136,13 @@ impl Client {
         Ok(Hash { hash: answer.hash, compact_revision: answer.compact_revision })
     }
 
+    /// Reads the value of one key, if there is one. The member answers without a quorum too.
+    pub async fn get(&mut self, key: String) -> Result<Option<Bytes>, Error> {
+        let question = message::RangeRequest { key: key.into(), serializable: true };
+        let answer: message::RangeResponse = self.ask("KV/Range", question).await?;
+        Ok(answer.pairs.into_iter().next().map(|pair| pair.value))
+    }
+
     /// Begins the stream of a snapshot.
     pub async fn snapshot(mut self) -> Result<Snapshot, Error> {
         let call = "Maintenance/Snapshot";

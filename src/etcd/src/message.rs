@@ -38,6 +38,27 @@ pub(crate) struct StatusResponse {
     pub is_learner: bool,
 }
 
+/// With `serializable` the member answers from its own database, without a quorum.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct RangeRequest {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub key: bytes::Bytes,
+    #[prost(bool, tag = "7")]
+    pub serializable: bool,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct RangeResponse {
+    #[prost(message, repeated, tag = "2")]
+    pub pairs: Vec<KeyValue>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct KeyValue {
+    #[prost(bytes = "bytes", tag = "5")]
+    pub value: bytes::Bytes,
+}
+
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct SnapshotRequest {}
 

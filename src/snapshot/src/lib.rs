@@ -12,6 +12,7 @@ mod entries;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
 mod keys;
+mod object;
 mod page;
 mod pages;
 mod resource;
@@ -20,6 +21,8 @@ mod tree;
 mod walk;
 
 pub use entries::{Encrypted, Tally};
+pub use object::uid;
+pub use resource::stored_at;
 pub use walk::{Contents, Walk};
 
 /// Why nothing is told of a file.

@@ -37,6 +37,11 @@ pub fn of_key(key: &[u8]) -> Option<String> {
     }
 }
 
+/// The keys under which API servers may keep an object: `namespaces/kube-system`.
+pub fn stored_at(object: &str) -> impl Iterator<Item = String> {
+    PREFIXES.iter().map(move |prefix| format!("{prefix}{object}"))
+}
+
 /// What encrypted a value: provider and key of the API server's configuration, as `aescbc` and `key1`. None for a value
 /// that can be read.
 ///
