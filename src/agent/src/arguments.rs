@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use model::environment::RESULT_FILE;
 
+use crate::standalone;
+
 /// Does one piece of kubedr's work, leaves its result, and exits.
 #[derive(Debug, Parser)]
 #[command(name = "agent", version, arg_required_else_help = true)]
@@ -37,7 +39,12 @@ pub enum Verb {
     /// Makes the bucket and the restic repository, or attaches the one that is there
     Init,
     /// Backs up etcd and the host's files, and proves that every byte was stored
-    Backup,
+    #[command(after_help = standalone::EXAMPLES)]
+    Backup {
+        /// What is asked for by hand; in a pod the environment says all.
+        #[command(flatten)]
+        standalone: Option<standalone::Request>,
+    },
     /// Removes backups, once it has seen that those that must stay are there
     Forget,
     /// Writes one member's snapshot to standard output; `backup` has restic run it

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use crate::{
     arguments::Verb,
     backup::history::Owner,
-    mounted_secret::Mount,
+    mounted_secret::{Mount, Name},
     secrets::{self, Secrets},
 };
 
@@ -44,8 +44,8 @@ pub struct InitConfig {
 pub struct BackupConfig {
     /// Where the repository is.
     pub place: Place,
-    /// The repository that must be there.
-    pub pinned: SnapshotId,
+    /// The repository that must be there. A pod is always told; by hand, whichever is there may be taken.
+    pub pinned: Option<SnapshotId>,
     /// uid of the namespace `kube-system`.
     pub cluster_uid: String,
     /// Host name of the snapshots.
@@ -165,7 +165,7 @@ impl Environment {
 
     /// The time that the agent takes for its work.
     pub fn deadline(&self) -> Duration {
-        self.whole_deadline().unwrap_or(DEADLINE).mul_f64(SHARE)
+        working_time(self.whole_deadline().unwrap_or(DEADLINE))
     }
 
     /// The Secrets of a pod that does this.
@@ -175,17 +175,21 @@ impl Environment {
         Secrets {
             bucket: Mount {
                 folder: mounts.at(environment::CREDENTIALS_MOUNT),
-                name: self.text(environment::CREDENTIALS_SECRET),
+                name: self.name_in(environment::CREDENTIALS_SECRET),
                 field,
                 keys: &secrets::BUCKET,
             },
             etcd: Mount {
                 folder: mounts.at(environment::ETCD_CREDENTIALS_MOUNT),
-                name: self.text(environment::ETCD_CREDENTIALS_SECRET),
+                name: self.name_in(environment::ETCD_CREDENTIALS_SECRET),
                 field: Some("spec.etcdCreds"),
                 keys: &secrets::ETCD,
             },
         }
+    }
+
+    fn name_in(&self, variable: &str) -> Name {
+        self.text(variable).map_or(Name::Untold, Name::Secret)
     }
 
     /// Reads what `init` needs.
@@ -204,7 +208,7 @@ impl Environment {
         self.whole_deadline()?;
         Ok(BackupConfig {
             place: self.place(mounts, secrets)?,
-            pinned: self.required_parsed(environment::REPOSITORY_ID)?,
+            pinned: Some(self.required_parsed(environment::REPOSITORY_ID)?),
             host: self.text(environment::CLUSTER_NAME).unwrap_or_else(|| cluster_uid.clone()),
             cluster_uid,
             node: self.required(environment::NODE_NAME)?,
@@ -282,6 +286,11 @@ impl Environment {
     }
 }
 
+/// The part of a deadline that is for work.
+pub fn working_time(deadline: Duration) -> Duration {
+    deadline.mul_f64(SHARE)
+}
+
 fn missing(name: &str) -> Failure {
     Failure::new(Reason::InvalidSpec, format!("the variable {name} is not set")).at(name)
 }
@@ -339,7 +348,7 @@ mod tests {
 
     #[rstest]
     #[case::init(Verb::Init, Some("spec.credentials"))]
-    #[case::backup(Verb::Backup, Some("spec.credentials"))]
+    #[case::backup(Verb::Backup { standalone: None }, Some("spec.credentials"))]
     #[case::forget_which_may_have_others(Verb::Forget, None)]
     fn secrets_are_called_by_what_the_operator_told(#[case] verb: Verb, #[case] field: Option<&str>) {
         let names = [
@@ -350,12 +359,12 @@ mod tests {
         let handed_on = told.names().into_iter().map(|(name, value)| (name.to_owned(), value));
         assert_eq!(environment(handed_on.collect()).secrets(&verb, &mounts()), told, "the stream's");
         let Secrets { bucket, etcd } = told;
-        assert_eq!((bucket.name.as_deref(), bucket.field), (Some("s3-creds"), field));
-        assert_eq!((etcd.name.as_deref(), etcd.field), (Some("etcd-creds"), Some("spec.etcdCreds")));
+        assert_eq!((bucket.name.of_secret(), bucket.field), (Some("s3-creds"), field));
+        assert_eq!((etcd.name.of_secret(), etcd.field), (Some("etcd-creds"), Some("spec.etcdCreds")));
         let nameless = environment(BTreeMap::new()).secrets(&verb, &mounts());
         assert_eq!(nameless.names(), []);
         let Secrets { bucket, etcd } = nameless;
-        assert_eq!((bucket.name, etcd.name), (None, None));
+        assert_eq!((bucket.name, etcd.name), (Name::Untold, Name::Untold));
     }
 
     #[test]

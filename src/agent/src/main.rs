@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! environment ─▶ Config ─▶ init | backup | forget ─▶ result ─▶ termination message, standard output
-//!                              │
+//!    flags ─┘                  │
 //!                              └▶ restic ─▶ agent stream ─▶ etcd
 //! ```
 //!
@@ -19,6 +19,7 @@ mod report;
 mod repository_access;
 mod run;
 mod secrets;
+mod standalone;
 mod stream;
 
 use std::process::ExitCode;
@@ -46,6 +47,11 @@ fn main() -> ExitCode {
         return stream::without_bucket_keys();
     }
     log_to_stderr(arguments.log_format, &environment.log_filter());
+    if let Verb::Backup { standalone: Some(request) } = &arguments.verb
+        && let Some(code) = standalone::begin(request, &arguments.result_file)
+    {
+        return code;
+    }
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         tracing::warn!("a TLS provider was already there");
     }
@@ -67,7 +73,7 @@ fn main() -> ExitCode {
 fn runtime(verb: &Verb) -> Builder {
     match verb {
         Verb::Stream(_) => Builder::new_current_thread(),
-        Verb::Init | Verb::Backup | Verb::Forget => Builder::new_multi_thread(),
+        Verb::Init | Verb::Backup { .. } | Verb::Forget => Builder::new_multi_thread(),
     }
 }
 
@@ -84,7 +90,12 @@ async fn dispatch(arguments: Arguments, environment: &Environment) -> ExitCode {
                 .conclude("init", &run, config.map(|config| Box::pin(init::init(config, run.clone()))))
                 .await
         }
-        Verb::Backup => {
+        Verb::Backup { standalone: Some(request) } => {
+            let run = Run::start(request.working_time(), now);
+            let work = Box::pin(standalone::backup(request, run.clone()));
+            standalone::report().conclude("backup", &run, Ok(work)).await
+        }
+        Verb::Backup { standalone: None } => {
             let config = environment.backup(mounts, secrets);
             let run = Run::start(environment.deadline(), now);
             report

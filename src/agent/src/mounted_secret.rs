@@ -1,4 +1,5 @@
-//! A Secret that the kubelet mounted, whole and `optional`, so that what lacks can be named.
+//! A Secret that the kubelet mounted, whole and `optional`, so that what lacks can be named; or the files that are
+//! in its place where there is no kubelet.
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
@@ -11,12 +12,33 @@ use model::{Reason, Secret, result::Failure};
 pub struct Mount {
     /// Its folder.
     pub folder: PathBuf,
-    /// Its name, where the operator told it.
-    pub name: Option<String>,
-    /// Field of the spec that names it; none where it may be one of several.
+    /// What it is called.
+    pub name: Name,
+    /// Field of the spec that names it, or flag; none where it may be one of several.
     pub field: Option<&'static str>,
     /// The keys that it needs.
     pub keys: &'static [&'static str],
+}
+
+/// What those call a Secret who can mend it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// By its name, which the operator told.
+    Secret(String),
+    /// Nobody told its name.
+    Untold,
+    /// It is none: these are the files of a node that flags name.
+    Files(&'static str),
+}
+
+impl Name {
+    /// The name of a Secret, where one was told.
+    pub fn of_secret(&self) -> Option<&str> {
+        match self {
+            Self::Secret(name) => Some(name),
+            Self::Untold | Self::Files(_) => None,
+        }
+    }
 }
 
 /// A Secret that is there.
@@ -32,7 +54,10 @@ impl Mount {
         if holds_a_key(&self.folder) {
             Ok(MountedSecret(self))
         } else {
-            Err(self.failure(Reason::SecretMissing, "does not exist in this namespace or is empty"))
+            let is_secret = !matches!(self.name, Name::Files(_));
+            let what =
+                if is_secret { "does not exist in this namespace or is empty" } else { "holds no file" };
+            Err(self.failure(Reason::SecretMissing, what))
         }
     }
 
@@ -52,8 +77,9 @@ impl Mount {
 impl fmt::Display for Mount {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.name {
-            Some(name) => write!(formatter, "Secret {name:?}"),
-            None => write!(formatter, "the Secret mounted at {}", self.folder.display()),
+            Name::Secret(name) => write!(formatter, "Secret {name:?}"),
+            Name::Files(name) => formatter.write_str(name),
+            Name::Untold => write!(formatter, "the Secret mounted at {}", self.folder.display()),
         }
     }
 }
@@ -124,7 +150,7 @@ mod tests {
     fn mount(folder: &Path) -> Mount {
         Mount {
             folder: folder.to_owned(),
-            name: Some("etcd-creds".to_owned()),
+            name: Name::Secret("etcd-creds".to_owned()),
             field: Some("spec.etcdCreds"),
             keys: &["ca.crt", "client.crt", "client.key"],
         }
@@ -168,10 +194,21 @@ mod tests {
 
     #[test]
     fn a_secret_whose_name_nobody_told_is_named_by_its_mount() {
-        let nameless = Mount { name: None, field: None, ..mount(Path::new("/credentials")) };
+        let nameless = Mount { name: Name::Untold, field: None, ..mount(Path::new("/credentials")) };
         let failure = nameless.open().err().expect("absent");
         assert!(failure.message.starts_with("the Secret mounted at /credentials does not"), "{failure}");
         assert_eq!(failure.field, None);
+    }
+
+    #[test]
+    fn on_a_bare_node_nobody_is_sent_to_look_for_a_secret() {
+        let folder = mounted(&[]);
+        let files = Mount { name: Name::Files("the folder of --credentials-dir"), ..mount(folder.path()) };
+        let failure = files.open().err().expect("empty");
+        assert!(
+            failure.message.starts_with("the folder of --credentials-dir holds no file; it"),
+            "{failure}"
+        );
     }
 
     #[rstest]

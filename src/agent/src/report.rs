@@ -60,14 +60,27 @@ impl Report {
             Ok(work) => ended(tokio::spawn(async { work.await.into() }), run).await,
             Err(failure) => Err(failure).into(),
         };
-        let outcome = outcome.map_err(|failure| self.secrets.blamed(failure));
-        self.leave(&render(verb, &outcome));
-        let code = outcome.err().map_or(ExitCode::SUCCESS, |failure| {
-            tracing::error!(reason = %failure.reason, "{}", failure.message);
-            ExitCode::from(exit_code(&failure, run.signal()))
-        });
+        let code = self.tell(verb, &outcome.map_err(|failure| self.secrets.blamed(failure)), run.signal());
         tidied(tidying).await;
         code
+    }
+
+    /// Reports a run that ended before it began.
+    pub fn refuse(&self, verb: &str, failure: Failure) -> ExitCode {
+        self.tell::<()>(verb, &Err(failure), None)
+    }
+
+    fn tell<Success: Serialize>(
+        &self,
+        verb: &str,
+        outcome: &Outcome<Success>,
+        signal: Option<u8>,
+    ) -> ExitCode {
+        self.leave(&render(verb, outcome));
+        outcome.as_ref().err().map_or(ExitCode::SUCCESS, |failure| {
+            tracing::error!(reason = %failure.reason, "{}", failure.message);
+            ExitCode::from(exit_code(failure, signal))
+        })
     }
 
     fn leave(&self, text: &str) {
@@ -131,6 +144,9 @@ fn exit_code(failure: &Failure, signal: Option<u8>) -> u8 {
 /// Where it is not there this is no pod, and nothing is made in `/dev`.
 fn write(file: &Path, text: &str) -> io::Result<()> {
     let is_ours = file != Path::new(RESULT_FILE);
+    if !is_ours && !file.exists() {
+        return Ok(());
+    }
     let mut file = OpenOptions::new().write(true).create(is_ours).truncate(true).open(file)?;
     file.write_all(text.as_bytes())
 }

@@ -42,16 +42,21 @@ impl Repository {
         }
     }
 
-    /// Opens the pinned repository and clears the locks of those that died.
+    /// Opens the pinned repository, or the one that is there where none was, and clears the locks of those that died.
     ///
     /// # Errors
     ///
     /// `RepositoryGone` and `RepositoryReplaced`: nothing is made or written then.
-    pub async fn open_pinned(&self, pinned: &SnapshotId, run: &Run) -> Result<Opened, Failure> {
+    pub async fn open(&self, pinned: Option<&SnapshotId>, run: &Run) -> Result<Opened, Failure> {
         let opening = async {
-            still_there(self.look().await?, pinned)?;
+            if let Some(pinned) = pinned {
+                still_there(self.look().await?, pinned)?;
+            }
             let opened = attach(&self.restic, &self.bucket).await?;
-            same(opened.id(), pinned)?;
+            match pinned {
+                Some(pinned) => same(opened.id(), pinned)?,
+                None => tracing::warn!(repository = %opened.id(), "the repository that is there is taken"),
+            }
             for lock in remove_stale_locks(&self.bucket).await? {
                 tracing::info!(lock = lock.id, age = ?lock.age, "another restic works on the repository");
             }

@@ -5,7 +5,7 @@ use model::{
     result::Failure,
 };
 
-use crate::mounted_secret::Mount;
+use crate::mounted_secret::{Mount, Name};
 
 /// The keys of the bucket's Secret. restic reads the file of the password itself.
 pub const BUCKET: [&str; 3] = ["access_key", "secret_key", "restic_repo_password"];
@@ -41,7 +41,8 @@ impl Secrets {
     /// begins is to be called the same.
     pub fn names(&self) -> Vec<(&'static str, String)> {
         let names = [(CREDENTIALS_SECRET, &self.bucket.name), (ETCD_CREDENTIALS_SECRET, &self.etcd.name)];
-        names.into_iter().filter_map(|(variable, name)| Some((variable, name.clone()?))).collect()
+        let told = |(variable, name): (_, &Name)| Some((variable, name.of_secret()?.to_owned()));
+        names.into_iter().filter_map(told).collect()
     }
 
     /// Reads the keys of the bucket and the repository's password.
@@ -81,7 +82,7 @@ pub mod tests {
     pub fn secrets() -> Secrets {
         let mount = |folder: &str, name: &str, field, keys| Mount {
             folder: folder.into(),
-            name: Some(name.to_owned()),
+            name: Name::Secret(name.to_owned()),
             field: Some(field),
             keys,
         };

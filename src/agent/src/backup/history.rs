@@ -1,5 +1,5 @@
 //! The earlier backups of a policy, read out of the repository's listing.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use model::{
@@ -102,6 +102,11 @@ impl History {
         }
     }
 
+    /// Whether there is no snapshot of theirs.
+    pub fn is_empty(&self) -> bool {
+        self.firsts.is_empty() && self.seconds.is_empty()
+    }
+
     /// The newest whole backup of each lineage.
     pub fn heads(&self) -> Vec<Head> {
         let head =
@@ -158,6 +163,12 @@ impl History {
     fn is_whole(&self, found: &Found) -> bool {
         self.firsts.get(&found.second.of) == Some(&found.backup)
     }
+}
+
+/// The policies that stored something for a cluster.
+pub fn policies(snapshots: &[Snapshot], cluster: &str) -> BTreeSet<String> {
+    let tags = snapshots.iter().filter_map(|snapshot| Tags::parse(&snapshot.tags));
+    tags.filter(|tags| tags.common.cluster == cluster).map(|tags| tags.common.policy).collect()
 }
 
 fn latest(heads: &[&Found]) -> Option<Pair> {
@@ -367,6 +378,18 @@ pub(super) mod tests {
         listing.extend(other("cluster:", "another"));
         listing.extend(other("backup:", "malformed"));
         assert_eq!(heads(&listing), [(short('a'), 10)]);
+    }
+
+    #[test]
+    fn whose_backups_are_there_is_told() {
+        let one = made('1', 'a', 10).both();
+        let other = retagged(made('2', 'a', 20).first(), "test-backup", "another");
+        let elsewhere = retagged(made('3', 'a', 30).first(), "cluster:uid", "cluster:other");
+        let listing = [one, vec![other, elsewhere]].concat();
+        let found: Vec<String> = policies(&listing, "uid").into_iter().collect();
+        assert_eq!(found, ["kubedr-system/another", POLICY]);
+        assert!(!History::read(&listing, OWNER).is_empty());
+        assert!(History::read(&listing, Owner { policy: "kubedr-system/mistyped", ..OWNER }).is_empty());
     }
 
     #[rstest]

@@ -11,12 +11,12 @@ mod cleanup;
 mod completeness;
 pub mod history;
 mod identity;
-mod source;
+pub mod source;
 
 use capture::{Database, Evidence, Tools, etcd::StreamFacts, files::Entry};
 use capture_files::Files;
 use completeness::{Completeness, ShrinkGuard};
-use history::History;
+use history::{History, policies};
 use identity::Identity;
 use model::{
     environment::{ETCD_SNAPSHOT_FILE, EVIDENCE_FILE},
@@ -24,7 +24,7 @@ use model::{
     result::{Backup, EtcdFacts, Failure, Outcome},
     tags::Second,
 };
-use repository::{Expected, Opened, Summary};
+use repository::{Expected, Opened, Snapshot, Summary};
 use source::Source;
 
 use crate::{config::BackupConfig, report::Ended, repository_access::Repository, run::Run};
@@ -75,10 +75,13 @@ impl Session {
         let repository = Repository::new(&config.place, &run)?;
         capture_files::present(&config, &run).await?;
         let restic_version = repository.restic.version().await?;
-        let opened = repository.open_pinned(&config.pinned, &run).await?;
+        let opened = repository.open(config.pinned.as_ref(), &run).await?;
         let source = run.unless_stopped(source::choose(&config, &run)).await?;
         let listing = run.unless_stopped(opened.listing(&repository.bucket)).await?;
         let history = History::read(&listing.snapshots, config.owner());
+        if history.is_empty() {
+            tell_of_others(&listing.snapshots, &config);
+        }
         let identity = Identity::new(&history, &config, &source, run.until())?;
         let objects_before = history.objects_before(&identity.lineage, config.accept_shrink.as_ref());
         Ok(Self { config, run, repository, opened, source, identity, objects_before, restic_version })
@@ -176,6 +179,15 @@ impl Session {
 
     fn shrink_guard(&self) -> ShrinkGuard {
         ShrinkGuard { percent: self.config.shrink_guard, before: self.objects_before }
+    }
+}
+
+/// Says whose backups are there where none is of this policy: its name may be mistyped.
+fn tell_of_others(snapshots: &[Snapshot], config: &BackupConfig) {
+    let BackupConfig { policy, cluster_uid, .. } = config;
+    let others = policies(snapshots, cluster_uid);
+    if !others.is_empty() {
+        tracing::warn!(policy, ?others, "the policy has no backup here yet, others of this cluster have");
     }
 }
 

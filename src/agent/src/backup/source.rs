@@ -56,7 +56,7 @@ pub(super) mod tests {
         };
         BackupConfig {
             place: Place { store, ca_file: None, mounts: Mounts::new("/".into()), secrets: secrets() },
-            pinned: "ab".repeat(32).parse().expect("an id"),
+            pinned: Some("ab".repeat(32).parse().expect("an id")),
             cluster_uid: "11111111-2222-3333-4444-555555555555".to_owned(),
             host: "cluster".to_owned(),
             node: "control-1".to_owned(),

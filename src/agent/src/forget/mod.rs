@@ -23,7 +23,7 @@ use crate::{config::ForgetConfig, repository_access::Repository, run::Run};
 /// the removal does not show what went.
 pub async fn forget(config: ForgetConfig, run: Run) -> Outcome<Forgotten> {
     let repository = Repository::new(&config.place, &run)?;
-    let opened = repository.open_pinned(&config.pinned, &run).await?;
+    let opened = repository.open(Some(&config.pinned), &run).await?;
     let listing = run.unless_stopped(opened.snapshots(&repository.bucket)).await?;
     let Permit { going, survivors } = check(&config.list, &listing, config.owner(), run.now())?;
     let evidence = config.place.mounts.at(EVIDENCE_FILE);

@@ -1,0 +1,274 @@
+//! `agent backup --standalone`: what a pod does, on a bare node, when nothing is there that could start a pod.
+//!
+//! ```text
+//! flags ─▶ Request ─▶ layout ─▶ room of mounts ─▶ the same agent, first process in it ─▶ Config ─▶ backup
+//!                                 │                              │
+//!            this process waits, and passes signals on ──────────┘ ends with it, and all that it started
+//! ```
+//!
+//! # Guarantees
+//!
+//! Nothing is made on the node: no file, no folder, no mount that others see. A `kill -9` of whichever process ends
+//! them all. What is stored is found, kept and removed with the backups of the policy's schedule.
+mod layout;
+mod request;
+mod room;
+
+use std::{
+    fs::OpenOptions,
+    io,
+    os::unix::process::ExitStatusExt,
+    path::Path,
+    process::{ExitCode, ExitStatus},
+};
+
+use etcd::{Client, choose, survey};
+use model::{
+    Reason,
+    environment::{CREDENTIALS_MOUNT, ETCD_CREDENTIALS_MOUNT, RESULT_FILE},
+    result::{Backup, Failure},
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+pub use request::{EXAMPLES, Request};
+use tokio::{
+    process::{Child, Command},
+    runtime::Builder,
+    signal::unix::{Signal as Listener, SignalKind, signal},
+};
+
+use crate::{
+    backup,
+    mounted_secret::{Mount, Name},
+    report::{Ended, Report},
+    run::Run,
+    secrets::{self, Secrets},
+};
+
+/// Where the object is whose uid stands for the cluster.
+const CLUSTER: &str = "namespaces/kube-system";
+
+/// What restic may take of memory before it tidies up, as in a pod.
+const RESTICS_MEMORY: (&str, &str) = ("GOMEMLIMIT", "600MiB");
+
+/// What this process shares with the one in the room; secrets it has none.
+const INHERITED: [&str; 2] = ["RUST_LOG", "RUST_BACKTRACE"];
+
+/// The flag that is a field of a policy or location.
+const FLAGS: [(&str, &str); 10] = [
+    ("spec.bucketName", "--bucket"),
+    ("spec.caBundle", "--ca-file"),
+    ("spec.certsDir", "--certs-dir"),
+    ("spec.credentials", "--credentials-dir"),
+    ("spec.etcdCreds", "--etcd-cert"),
+    ("spec.etcdEndpoint", "--etcd-endpoint"),
+    ("spec.extraHostPaths", "--extra-host-path"),
+    ("spec.prefix", "--prefix"),
+    ("spec.region", "--region"),
+    ("spec.url", "--repository-url"),
+];
+
+/// Begins: outside of the room it makes it, waits for what is done in it and returns the exit code; inside there is
+/// none yet, and the run goes on.
+pub fn begin(request: &Request, result_file: &Path) -> Option<ExitCode> {
+    let outcome = if request.inside {
+        room::settle().map(|()| None)
+    } else {
+        // Where this is no pod, nobody made that file.
+        let result_file = Some(result_file).filter(|file| *file != Path::new(RESULT_FILE));
+        confined(request, result_file).map(Some)
+    };
+    outcome.unwrap_or_else(|failure| {
+        Some(Report::new(result_file.to_owned(), secrets()).refuse("backup", failure))
+    })
+}
+
+/// Where results of the process in the room go.
+pub fn report() -> Report {
+    Report::new(RESULT_FILE.into(), secrets())
+}
+
+/// Makes one backup, in the room.
+pub async fn backup(request: Request, run: Run) -> Ended<Backup> {
+    let secrets = secrets();
+    let ended = match run.unless_stopped(cluster_uid(&request, &secrets)).await {
+        Ok(uid) => backup::backup(request.config(uid, secrets), run).await,
+        Err(failure) => Err(failure).into(),
+    };
+    Ended { outcome: ended.outcome.map_err(in_flags), ..ended }
+}
+
+/// Where the keys are in the room, and what names them on the node.
+fn secrets() -> Secrets {
+    let files = |folder: &str, name, field, keys| Mount {
+        folder: folder.into(),
+        name: Name::Files(name),
+        field: Some(field),
+        keys,
+    };
+    let etcd = "what --etcd-ca, --etcd-cert and --etcd-key name";
+    Secrets {
+        bucket: files(
+            CREDENTIALS_MOUNT,
+            "the folder of --credentials-dir",
+            "--credentials-dir",
+            &secrets::BUCKET,
+        ),
+        etcd: files(ETCD_CREDENTIALS_MOUNT, etcd, "--etcd-cert", &secrets::ETCD),
+    }
+}
+
+/// The uid of the cluster: what it calls itself in its own etcd, where nobody says.
+async fn cluster_uid(request: &Request, secrets: &Secrets) -> Result<String, Failure> {
+    if let Some(uid) = &request.cluster_uid {
+        return Ok(uid.clone());
+    }
+    let credentials = secrets.etcd_credentials(&request.etcd_endpoint)?;
+    let choice = choose(&survey(&request.etcd_endpoint, credentials.as_ref()).await)?;
+    let connecting = Client::connect(&choice.endpoint, credentials.as_ref()).await;
+    let mut client = connecting.map_err(|error| error.failure())?;
+    for key in snapshot::stored_at(CLUSTER) {
+        let value = client.get(key).await.map_err(|error| error.failure())?;
+        if let Some(uid) = value.and_then(|value| snapshot::uid(&value)) {
+            tracing::info!(uid, "the cluster's uid is read from etcd");
+            return Ok(uid);
+        }
+    }
+    let message =
+        "the uid of the namespace kube-system cannot be read from etcd: each backup's tag `cluster:` has it";
+    Err(Failure::new(Reason::InvalidSpec, message).at("--cluster-uid"))
+}
+
+/// A failure in the words of the command line.
+fn in_flags(failure: Failure) -> Failure {
+    let renamed = |text: String| FLAGS.iter().fold(text, |text, (field, flag)| text.replace(field, flag));
+    let Failure { reason, message, field } = failure;
+    Failure { reason, message: renamed(message), field: field.map(renamed) }
+}
+
+/// Runs the agent in a room of its own, to whatever end.
+fn confined(request: &Request, result_file: Option<&Path>) -> Result<ExitCode, Failure> {
+    if let Some(file) = result_file {
+        OpenOptions::new().create(true).append(true).open(file).map_err(|error| {
+            Failure::new(Reason::InvalidSpec, format!("{}: {error}", file.display())).at("--result-file")
+        })?;
+    }
+    room::enter(&layout::of(request, result_file)?)?;
+    // No other thread: the kernel refuses one to whoever left the node's processes.
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let status = runtime.and_then(|runtime| runtime.block_on(watched()));
+    exit_code(
+        status.map_err(|error| Failure::new(Reason::Bug, format!("the agent does not start: {error}")))?,
+    )
+}
+
+/// Starts the agent in the room and waits for it. What tells this process to stop tells that one.
+async fn watched() -> io::Result<ExitStatus> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut child = command().spawn()?;
+    loop {
+        let signal = tokio::select! {
+            status = child.wait() => return status,
+            () = heard(&mut terminate) => Signal::SIGTERM,
+            () = heard(&mut interrupt) => Signal::SIGINT,
+        };
+        pass_on(&child, signal);
+    }
+}
+
+async fn heard(listener: &mut Listener) {
+    if listener.recv().await.is_none() {
+        std::future::pending().await
+    }
+}
+
+fn pass_on(child: &Child, signal: Signal) {
+    let id = child.id().and_then(|id| i32::try_from(id).ok());
+    // It may have ended just now, which is what was wanted.
+    let _ = id.map(|id| kill(Pid::from_raw(id), signal));
+}
+
+fn command() -> Command {
+    let mut command = Command::new(layout::AGENT);
+    command.args(std::env::args_os().skip(1)).arg("--inside").env_clear();
+    command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    command.env("PATH", "/").env(RESTICS_MEMORY.0, RESTICS_MEMORY.1);
+    command
+}
+
+/// The code of the process in the room, which has reported itself unless it was killed.
+fn exit_code(status: ExitStatus) -> Result<ExitCode, Failure> {
+    if let Some(code) = status.code().and_then(|code| u8::try_from(code).ok()) {
+        return Ok(ExitCode::from(code));
+    }
+    let signal = status.signal().unwrap_or_default();
+    let message = format!("signal {signal} ended the agent; the kernel sends 9 where memory runs out");
+    Err(Failure::new(Reason::Killed, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::field(Some("spec.certsDir"), Some("--certs-dir"))]
+    #[case::one_of_several(Some("spec.extraHostPaths"), Some("--extra-host-path"))]
+    #[case::flag(Some("--cluster-uid"), Some("--cluster-uid"))]
+    #[case::path(Some("/data/certificates/ca.key"), Some("/data/certificates/ca.key"))]
+    #[case::nothing(None, None)]
+    fn a_failure_is_about_what_was_typed(#[case] field: Option<&str>, #[case] flag: Option<&str>) {
+        let message = "nothing answers: check `spec.url`";
+        let failure = in_flags(Failure {
+            field: field.map(str::to_owned),
+            ..Failure::new(Reason::ConnectionRefused, message)
+        });
+        assert_eq!(failure.message, "nothing answers: check `--repository-url`");
+        assert_eq!(failure.field.as_deref(), flag);
+    }
+
+    #[test]
+    fn what_refuses_the_keys_is_told_by_the_flags_that_name_them() {
+        let refused = in_flags(Failure::new(Reason::EtcdCertificateInvalid, "expired").at("spec.etcdCreds"));
+        let failure = secrets().blamed(refused);
+        assert_eq!(failure.message, "what --etcd-ca, --etcd-cert and --etcd-key name: expired");
+        let failure = secrets().blamed(Failure::new(Reason::AccessDenied, "no"));
+        assert_eq!(failure.field.as_deref(), Some("--credentials-dir"));
+    }
+
+    #[test]
+    fn keys_are_in_no_variable_of_the_process_in_the_room() {
+        assert_eq!(secrets().names(), []);
+        let command = command();
+        let names: Vec<_> = command.as_std().get_envs().filter_map(|(name, _)| name.to_str()).collect();
+        assert!(
+            names.iter().all(|name| ["GOMEMLIMIT", "PATH"].contains(name) || INHERITED.contains(name)),
+            "{names:?}"
+        );
+    }
+
+    #[rstest]
+    #[case::done(0, Ok(ExitCode::SUCCESS))]
+    #[case::wrong_password(67 << 8, Ok(ExitCode::from(67)))]
+    #[case::killed(9, Err(Reason::Killed))]
+    fn an_end_in_the_room_is_the_end_of_the_run(
+        #[case] status: i32,
+        #[case] expected: Result<ExitCode, Reason>,
+    ) {
+        let found = exit_code(ExitStatus::from_raw(status));
+        assert_eq!(found.map_err(|failure| failure.reason), expected);
+    }
+
+    #[tokio::test]
+    async fn a_cluster_that_is_named_is_not_asked() {
+        let request = request::tests::request("--cluster-uid u --etcd-endpoint http://127.0.0.1:9");
+        assert_eq!(cluster_uid(&request, &secrets()).await, Ok("u".to_owned()));
+        let request = Request { cluster_uid: None, ..request };
+        let failure = cluster_uid(&request, &secrets()).await.expect_err("nobody answers");
+        assert_eq!(failure.reason, Reason::EtcdUnreachable);
+    }
+}
