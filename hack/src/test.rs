@@ -65,7 +65,7 @@ const ON_THE_OTHER_SERVER: [&str; 3] = ["metadata_location", "restore::", "full_
 
 /// What only the first server can be asked: these tests change files in its folder, speak http, or have a cluster of
 /// their own.
-const ON_THE_FIRST_SERVER: [&str; 12] = [
+const ON_THE_FIRST_SERVER: [&str; 13] = [
     "lost_pack",
     "lock_that",
     "seed::",
@@ -78,6 +78,7 @@ const ON_THE_FIRST_SERVER: [&str; 12] = [
     "the_server_locks",
     "blackout::",
     "clusters::",
+    "standalone::",
 ];
 
 /// How long hostile input is tried on each target: enough for what a change breaks at once.

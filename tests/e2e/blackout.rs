@@ -1,18 +1,14 @@
 //! The power of a program goes at any moment of a backup: what a record names can be restored, and nothing is left
 //! behind. The kernel goes on, so that what was written and not synced is there.
-use std::{
-    collections::BTreeSet,
-    panic::{AssertUnwindSafe, resume_unwind},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use futures::{FutureExt, future::try_join_all};
+use futures::future::try_join_all;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{Api, ResourceExt, api::ListParams};
 use kubedr_tests::{
-    Cluster, Installation, OwnCluster, PATIENCE, Program, Snapshot, is_finished, pair, until, until_within,
-    with_kubedr_on,
+    Cluster, Installation, PATIENCE, Program, Snapshot, is_finished, pair, until, until_within,
+    with_kubedr_alone,
 };
 use serde_json::json;
 
@@ -62,22 +58,7 @@ fn rounds() -> Result<usize> {
 
 #[tokio::test]
 async fn whenever_the_power_goes_each_record_can_be_restored_and_nothing_is_left() {
-    let own = OwnCluster::named("power-cut");
-    // Whatever an interrupted run left.
-    own.down().await.expect("nothing of it is left");
-    let result = AssertUnwindSafe(on(&own)).catch_unwind().await;
-    own.down().await.expect("the cluster goes away");
-    result.unwrap_or_else(|panic| resume_unwind(panic));
-}
-
-async fn on(own: &OwnCluster) {
-    let cluster = async {
-        OwnCluster::up(own.name(), &["--encrypt"]).await?;
-        own.load_images().await?;
-        own.cluster().await
-    };
-    let cluster = cluster.await.expect("a cluster with the images");
-    with_kubedr_on(cluster, "power-cut", async |kubedr| {
+    with_kubedr_alone("power-cut", &["--encrypt"], async |kubedr| {
         let mut dice = Dice::thrown()?;
         kubedr.apply(kubedr.location("s3")).await?;
         kubedr.location_is("s3", ("True", "Ready")).await?;

@@ -15,3 +15,4 @@ mod reasons;
 mod restore;
 mod secrets;
 mod seed;
+mod standalone;

@@ -96,6 +96,17 @@ impl Bucket {
         Ok(lock)
     }
 
+    /// Lets every lock be `age` old by the server's clock, and says how many there are.
+    pub fn age_the_locks(&self, age: Duration) -> Result<usize> {
+        let locks = std::fs::read_dir(self.folder().join(&self.prefix).join("locks"))?;
+        let aged = locks.map(|lock| {
+            std::fs::File::open(lock?.path())?
+                .set_modified(SystemTime::now() - age)
+                .context("failed to age it")
+        });
+        aged.collect::<Result<Vec<()>>>().map(|aged| aged.len())
+    }
+
     fn environment(&self) -> Vec<(&'static str, String)> {
         let authority = self.authority.iter().map(|file| ("RESTIC_CACERT", file.display().to_string()));
         let own = [

@@ -113,18 +113,35 @@ impl Cluster {
     pub fn processes(&self, program: &str) -> Result<Vec<Pid>> {
         let node = self.node_process()?;
         let mut all = processes(&program[..program.len().min(LONGEST_NAME)])?;
-        all.retain(|process| is_below(process.as_raw(), node));
+        let network = |process| fs::read_link(format!("/proc/{process}/ns/net")).ok();
+        let of_node = network(node).context("the node has no network")?;
+        // What was started from outside is not below it, but has its network.
+        all.retain(|process| {
+            is_below(process.as_raw(), node) || network(process.as_raw()).as_ref() == Some(&of_node)
+        });
         Ok(all)
     }
 
     /// Ends a program on the node as a power cut does, and says how many processes it had.
     pub fn kill(&self, program: &str) -> Result<usize> {
+        self.signal(program, Signal::SIGKILL)
+    }
+
+    /// Sends a signal to each process of a program on the node, and says how many there were.
+    pub fn signal(&self, program: &str, signal: Signal) -> Result<usize> {
         let processes = self.processes(program)?;
         for process in &processes {
             // One that ended meanwhile is no error.
-            let _ = kill(*process, Signal::SIGKILL);
+            let _ = kill(*process, signal);
         }
         Ok(processes.len())
+    }
+
+    /// A program as root on the node, in all namespaces of it.
+    pub fn on_node(&self, program: &str) -> Result<Program> {
+        let node = self.node_process()?.to_string();
+        let namespaces = ["--mount", "--uts", "--ipc", "--net", "--pid"];
+        Ok(Program::new("nsenter").args(["--target", &node]).args(namespaces).args(["--", program]))
     }
 }
 

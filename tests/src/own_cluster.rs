@@ -1,7 +1,10 @@
 //! A cluster of one test's own, whose programs the test may kill.
-use anyhow::{Context, Result};
+use std::panic::{AssertUnwindSafe, resume_unwind};
 
-use crate::{Cluster, Facts, Program};
+use anyhow::{Context, Result};
+use futures::FutureExt;
+
+use crate::{Cluster, Facts, Installation, Program, with_kubedr_on};
 
 /// A cluster beside that of all tests.
 pub struct OwnCluster {
@@ -53,6 +56,29 @@ impl OwnCluster {
         let archives = facts.get("KUBEDR_IMAGE_ARCHIVES")?.split(' ');
         xtask()?.args(["cluster", "load", "--name", self.name]).args(archives).succeed().await.map(drop)
     }
+}
+
+/// Runs a test on an installation on a cluster of its own, whose programs it may kill; both go away afterwards.
+pub async fn with_kubedr_alone(
+    name: &'static str,
+    options: &[&str],
+    test: impl AsyncFnOnce(&Installation) -> Result<()>,
+) {
+    let own = OwnCluster::named(name);
+    // Whatever an interrupted run left.
+    own.down().await.expect("nothing of it is left");
+    let run = async {
+        let cluster = async {
+            OwnCluster::up(name, options).await?;
+            own.load_images().await?;
+            own.cluster().await
+        };
+        let cluster = cluster.await.expect("a cluster with the images");
+        with_kubedr_on(cluster, name, test).await;
+    };
+    let result = AssertUnwindSafe(run).catch_unwind().await;
+    own.down().await.expect("the cluster goes away");
+    result.unwrap_or_else(|panic| resume_unwind(panic));
 }
 
 /// Folder of a set of test programs, as `hack/programs` names it; built where it is not there yet.

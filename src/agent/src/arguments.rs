@@ -35,6 +35,7 @@ pub enum LogFormat {
 
 /// One kind of work.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub enum Verb {
     /// Makes the bucket and the restic repository, or attaches the one that is there
     Init,

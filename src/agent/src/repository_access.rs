@@ -53,9 +53,10 @@ impl Repository {
                 still_there(self.look().await?, pinned)?;
             }
             let opened = attach(&self.restic, &self.bucket).await?;
-            match pinned {
-                Some(pinned) => same(opened.id(), pinned)?,
-                None => tracing::warn!(repository = %opened.id(), "the repository that is there is taken"),
+            if let Some(pinned) = pinned {
+                same(opened.id(), pinned)?;
+            } else {
+                tracing::warn!(repository = %opened.id(), "no id was given: the repository that is there is taken");
             }
             for lock in remove_stale_locks(&self.bucket).await? {
                 tracing::info!(lock = lock.id, age = ?lock.age, "another restic works on the repository");

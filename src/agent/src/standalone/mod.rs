@@ -73,19 +73,19 @@ const FLAGS: [(&str, &str); 10] = [
 /// Begins: outside of the room it makes it, waits for what is done in it and returns the exit code; inside there is
 /// none yet, and the run goes on.
 pub fn begin(request: &Request, result_file: &Path) -> Option<ExitCode> {
-    let outcome = if request.inside {
-        room::settle().map(|()| None)
+    let outside = Report::new(result_file.to_owned(), secrets());
+    let (report, outcome) = if request.inside {
+        (report(), room::settle().map(|()| None))
     } else {
-        // Where this is no pod, nobody made that file.
-        let result_file = Some(result_file).filter(|file| *file != Path::new(RESULT_FILE));
-        confined(request, result_file).map(Some)
+        match enter(request, result_file) {
+            Ok(()) => (report(), confined().map(Some)),
+            Err(failure) => (outside, Err(failure)),
+        }
     };
-    outcome.unwrap_or_else(|failure| {
-        Some(Report::new(result_file.to_owned(), secrets()).refuse("backup", failure))
-    })
+    outcome.unwrap_or_else(|failure| Some(report.refuse("backup", failure)))
 }
 
-/// Where results of the process in the room go.
+/// Where results go, seen from the room.
 pub fn report() -> Report {
     Report::new(RESULT_FILE.into(), secrets())
 }
@@ -94,7 +94,7 @@ pub fn report() -> Report {
 pub async fn backup(request: Request, run: Run) -> Ended<Backup> {
     let secrets = secrets();
     let ended = match run.unless_stopped(cluster_uid(&request, &secrets)).await {
-        Ok(uid) => backup::backup(request.config(uid, secrets), run).await,
+        Ok(uid) => Box::pin(backup::backup(request.config(uid, secrets), run)).await,
         Err(failure) => Err(failure).into(),
     };
     Ended { outcome: ended.outcome.map_err(in_flags), ..ended }
@@ -148,14 +148,20 @@ fn in_flags(failure: Failure) -> Failure {
     Failure { reason, message: renamed(message), field: field.map(renamed) }
 }
 
-/// Runs the agent in a room of its own, to whatever end.
-fn confined(request: &Request, result_file: Option<&Path>) -> Result<ExitCode, Failure> {
+/// Takes this process into the room of its request.
+fn enter(request: &Request, result_file: &Path) -> Result<(), Failure> {
+    // Where this is no pod, nobody made that file.
+    let result_file = Some(result_file).filter(|file| *file != Path::new(RESULT_FILE));
     if let Some(file) = result_file {
         OpenOptions::new().create(true).append(true).open(file).map_err(|error| {
             Failure::new(Reason::InvalidSpec, format!("{}: {error}", file.display())).at("--result-file")
         })?;
     }
-    room::enter(&layout::of(request, result_file)?)?;
+    room::enter(&layout::of(request, result_file)?)
+}
+
+/// Runs the agent in the room, to whatever end.
+fn confined() -> Result<ExitCode, Failure> {
     // No other thread: the kernel refuses one to whoever left the node's processes.
     let runtime = Builder::new_current_thread().enable_all().build();
     let status = runtime.and_then(|runtime| runtime.block_on(watched()));
@@ -181,7 +187,7 @@ async fn watched() -> io::Result<ExitStatus> {
 
 async fn heard(listener: &mut Listener) {
     if listener.recv().await.is_none() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

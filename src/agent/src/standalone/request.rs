@@ -67,10 +67,10 @@ pub struct Request {
     /// Private certificate authority of the S3 server, added to the public ones
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
-    /// Folder with the files access_key, secret_key and restic_repo_password
+    /// Folder with the files `access_key`, `secret_key` and `restic_repo_password`
     #[arg(long, value_name = "FOLDER", required = false, required_if_eq("standalone", "true"))]
     pub credentials_dir: PathBuf,
-    /// The repository that must be there, as `status.repositoryId`; without it, the one that is there is taken. None is ever made
+    /// The repository that must be there, as `status.repositoryId`; the one that is there is taken where it is not given. None is ever made
     #[arg(long, value_name = "ID")]
     pub repository_id: Option<SnapshotId>,
     /// Policy whose backup this is: it is found, kept and removed with those of its schedule
@@ -251,7 +251,7 @@ pub mod tests {
     #[test]
     fn what_is_not_given_is_as_a_policy_has_it() {
         let request = request("");
-        assert_eq!(request.working_time(), Duration::from_secs(3240));
+        assert_eq!(request.working_time(), Duration::from_mins(54));
         assert!(request.needs_etcd_client());
         let config = request.config("uid".to_owned(), crate::standalone::secrets());
         assert_eq!(config.place.store.repository(), "s3:https://s3.example.org/b");
