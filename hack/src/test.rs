@@ -65,7 +65,7 @@ const ON_THE_OTHER_SERVER: [&str; 3] = ["metadata_location", "restore::", "full_
 
 /// What only the first server can be asked: these tests change files in its folder, speak http, or have a cluster of
 /// their own.
-const ON_THE_FIRST_SERVER: [&str; 13] = [
+const ON_THE_FIRST_SERVER: [&str; 14] = [
     "lost_pack",
     "lock_that",
     "seed::",
@@ -78,6 +78,7 @@ const ON_THE_FIRST_SERVER: [&str; 13] = [
     "the_server_locks",
     "blackout::",
     "clusters::",
+    "control_plane::",
     "standalone::",
 ];
 

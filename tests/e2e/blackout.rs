@@ -58,7 +58,7 @@ fn rounds() -> Result<usize> {
 
 #[tokio::test]
 async fn whenever_the_power_goes_each_record_can_be_restored_and_nothing_is_left() {
-    with_kubedr_alone("power-cut", &["--encrypt"], async |kubedr| {
+    with_kubedr_alone(&[("power-cut", &["--encrypt"])], async |kubedr| {
         let mut dice = Dice::thrown()?;
         kubedr.apply(kubedr.location("s3")).await?;
         kubedr.location_is("s3", ("True", "Ready")).await?;

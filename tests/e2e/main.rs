@@ -2,6 +2,7 @@
 // Tests begin in the order of their names, and the one that takes the longest has to be the first.
 mod blackout;
 mod clusters;
+mod control_plane;
 mod etcd_source;
 mod faults;
 mod host_files;

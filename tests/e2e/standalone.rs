@@ -26,7 +26,7 @@ const SLOWLY: &str = "--max-rate=100000";
 
 #[tokio::test]
 async fn without_an_api_server_a_node_backs_itself_up_as_its_policy_would() {
-    with_kubedr_alone("standalone", &["--encrypt"], async |kubedr| {
+    with_kubedr_alone(&[("standalone", &["--encrypt"])], async |kubedr| {
         let extra = json!([{ "path": "/etc/kubernetes/admin.conf" }]);
         kubedr.ready_policy(&json!({ "certsDir": "/etc/kubernetes/pki", "extraHostPaths": extra })).await?;
         let scheduled = kubedr.successful_backup("etcd").await?;

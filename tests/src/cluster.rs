@@ -136,6 +136,11 @@ impl Cluster {
         Client::try_from(config.context("KUBECONFIG is of no use")?).context("failed to make a client")
     }
 
+    /// etcd's client URLs: of each member one.
+    pub fn etcd_endpoints(&self) -> Result<Vec<&str>> {
+        Ok(self.facts.get("KUBEDR_ETCD_ENDPOINTS")?.split(',').collect())
+    }
+
     /// PID 1 of the node's namespaces, as this machine numbers it.
     pub fn node_process(&self) -> Result<i32> {
         self.facts.get("KUBEDR_NODE_PID")?.parse().context("no process id")

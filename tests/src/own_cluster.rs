@@ -59,18 +59,22 @@ impl OwnCluster {
 }
 
 /// Runs a test on an installation on a cluster of its own, whose programs it may kill; both go away afterwards.
+///
+/// The first of `nodes` is the cluster, and the others are what joins it: names, and what `cargo xtask cluster up` is
+/// told besides.
 pub async fn with_kubedr_alone(
-    name: &'static str,
-    options: &[&str],
+    nodes: &[(&'static str, &[&str])],
     test: impl AsyncFnOnce(&Installation) -> Result<()>,
 ) {
+    let (name, _) = nodes.first().expect("a node");
     let own = OwnCluster::named(name);
     // Whatever an interrupted run left.
     own.down().await.expect("nothing of it is left");
     let run = async {
         let cluster = async {
-            OwnCluster::up(name, options).await?;
-            own.load_images().await?;
+            for (name, options) in nodes {
+                OwnCluster::up(name, options).await?.load_images().await?;
+            }
             own.cluster().await
         };
         let cluster = cluster.await.expect("a cluster with the images");

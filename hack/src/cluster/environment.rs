@@ -48,24 +48,29 @@ pub fn variables(cluster: &Cluster) -> Result<Vec<(&'static str, String)>> {
         ("KUBEDR_ETCD_ENDPOINT", endpoint),
         ("KUBEDR_ETCD_ENDPOINTS", endpoints),
     ];
-    if cluster.has_joined() {
-        variables.push(("KUBEDR_NODE", cluster.node()));
-    } else if !cluster.options.control_plane {
-        variables.extend(of_node(cluster, process)?);
+    if !cluster.options.control_plane {
+        variables.extend(of_node(cluster)?);
+    }
+    if !cluster.options.control_plane && !cluster.has_joined() {
+        variables.extend(of_s3(cluster, process)?);
     }
     Ok(variables)
 }
 
-/// What only a cluster with a node has.
-fn of_node(cluster: &Cluster, process: i32) -> Result<Vec<(&'static str, String)>> {
+/// What only a node has.
+fn of_node(cluster: &Cluster) -> Result<[(&'static str, String); 2]> {
+    let archives = image::archives()?.map(|archive| archive.display().to_string());
+    Ok([("KUBEDR_NODE", cluster.node()), ("KUBEDR_IMAGE_ARCHIVES", archives.join(" "))])
+}
+
+/// What only a cluster with S3 servers has, and what is installed on it.
+fn of_s3(cluster: &Cluster, process: i32) -> Result<Vec<(&'static str, String)>> {
     let line = |server: &Server| {
         format!("{}={}={}", server.name(), server.url(cluster), server.folder(cluster, process).display())
     };
     let servers: Vec<_> = cluster.options.s3.iter().map(line).collect();
     let first = cluster.options.s3.first().copied().unwrap_or(Server::Versitygw);
-    let archives = image::archives()?.map(|archive| archive.display().to_string());
     Ok(vec![
-        ("KUBEDR_NODE", cluster.node()),
         ("KUBEDR_POD_LOGS", cluster.folder.join("pod-logs").display().to_string()),
         ("KUBEDR_S3_SERVERS", servers.join(" ")),
         ("KUBEDR_S3_ENDPOINT", first.url(cluster)),
@@ -76,7 +81,6 @@ fn of_node(cluster: &Cluster, process: i32) -> Result<Vec<(&'static str, String)
         ("KUBEDR_S3_SECRET_KEY_FILE", configuration::secret_key_file(cluster).display().to_string()),
         ("KUBEDR_OPERATOR_IMAGE", image::operator_name()),
         ("KUBEDR_AGENT_IMAGE", image::agent_name()),
-        ("KUBEDR_IMAGE_ARCHIVES", archives.join(" ")),
     ])
 }
 
