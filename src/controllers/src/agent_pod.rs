@@ -6,6 +6,7 @@ use api::{
     names::{AGENT_ACCOUNT, Work},
 };
 use k8s_openapi::{
+    api::batch::v1::Job,
     api::core::v1::{
         Capabilities, ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource,
         KeyToPath, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements,
@@ -205,6 +206,14 @@ impl AgentPod<'_> {
         mounts.extend(self.needs.mounts.iter().cloned());
         mounts
     }
+}
+
+/// A variable that the operator gave to a Job's agent when it made the Job.
+pub fn told<'a>(job: &'a Job, name: &str) -> Option<&'a str> {
+    let pod = job.spec.as_ref()?.template.spec.as_ref()?;
+    let agent = pod.containers.iter().find(|container| container.name == CONTAINER)?;
+    let variables = agent.env.as_ref()?;
+    variables.iter().find(|variable| variable.name == name)?.value.as_deref()
 }
 
 fn authority(bundle: &CaBundle) -> Volume {

@@ -3,6 +3,7 @@
 //! One Job is one piece of work, however many pods it took.
 use std::time::Duration;
 
+use api::names::Work;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::{
@@ -13,13 +14,13 @@ use k8s_openapi::{
 };
 use kube::{Resource, ResourceExt};
 use model::{
-    Reason,
-    result::{Failure, Outcome, parse},
+    Reason, environment,
+    result::{Backup, Failure, Outcome, parse},
 };
 use serde::Deserialize;
 
 use crate::{
-    agent_pod::{CONTAINER, FINAL},
+    agent_pod::{self, CONTAINER, FINAL},
     ownership::pods_of,
 };
 
@@ -67,15 +68,34 @@ pub struct Ended<Success> {
     pub outcome: Outcome<Success>,
 }
 
+/// Pods, and what is known of troubles: by the pods' UIDs mounts that fail, by the Jobs' pods that cannot be made.
+pub type Seen<'a> = (&'a [Pod], &'a [(String, String)]);
+
+/// Judges a Job that makes a backup.
+///
+/// A success in another repository than the Job was told of is not believed: an honest agent fails there.
+pub fn judge_backup(job: &Job, seen: Seen, now: Timestamp) -> Run<Backup> {
+    let run = judge::<Backup>(Work::Backup.verb(), job, seen, now);
+    let Run::Ended(Ended { at, started, pod, is_mute, outcome }) = run else { return run };
+    let told = agent_pod::told(job, environment::REPOSITORY_ID).unwrap_or("none");
+    let outcome = outcome.and_then(|backup| match backup.repository_id.as_str() {
+        found if found == told => Ok(backup),
+        found => Err(Failure::new(
+            Reason::Unknown,
+            format!("pod {pod} says that it stored in repository {found}; its Job was told of {told}"),
+        )),
+    });
+    Run::Ended(Ended { at, started, pod, is_mute, outcome })
+}
+
 /// Judges a Job of the agent's `verb`.
 ///
 /// Only pods that the Job controls count, and of a success only the result of a pod
-/// that ended well. `troubles` are mounts that fail, by the pods' UIDs, and pods that cannot
-/// be made, by the Jobs'.
+/// that ended well.
 pub fn judge<Success>(
     verb: &str,
     job: &Job,
-    (pods, troubles): (&[Pod], &[(String, String)]),
+    (pods, troubles): Seen,
     now: Timestamp,
 ) -> Run<Success>
 where

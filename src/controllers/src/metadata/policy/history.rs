@@ -133,7 +133,7 @@ impl<'a> History<'a> {
 
 fn judge<'a>(world: &'a World, job: &'a Job) -> Run<Made<'a>> {
     let pods = (world.pods.as_slice(), world.troubles.as_slice());
-    match run::judge::<Backup>(Work::Backup.verb(), job, pods, world.now) {
+    match run::judge_backup(job, pods, world.now) {
         Run::UnderWay { begun } => Run::UnderWay { begun },
         Run::Retrying { begun, failure } => {
             Run::Retrying { begun, failure: build::located(&world.policy, failure) }

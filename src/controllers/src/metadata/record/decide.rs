@@ -23,8 +23,7 @@ use super::{
     observe::{JobWorld, World},
 };
 use crate::{
-    agent_pod::CONTAINER,
-    marks,
+    agent_pod, marks,
     ownership::{controls, is_run_of},
     run::{self, Ended, Run},
 };
@@ -46,10 +45,10 @@ pub fn decide_job(world: &JobWorld) -> Result<Plan, Error> {
 /// First the record, then all that is known of it, then the mark that both are there: an
 /// operator that dies in between does the same again.
 fn keep(world: &JobWorld) -> Result<Plan, Error> {
-    let Run::Ended(Ended { outcome: Ok(backup), .. }) = judge::<Backup>(world) else {
+    let Run::Ended(Ended { outcome: Ok(backup), .. }) = run::judge_backup(&world.job, pods(world), world.now) else {
         return Ok(Plan::default());
     };
-    let location = variable(&world.job, environment::LOCATION_NAME);
+    let location = agent_pod::told(&world.job, environment::LOCATION_NAME);
     let (name, found) = name(world, &backup)?;
     let record = found.cloned().unwrap_or_else(|| build::record(&name, &world.policy, &backup, location));
     let status = build::status(&record, &backup, world.now);
@@ -84,10 +83,10 @@ fn is_of(record: &MetadataBackupRecord, backup: &Backup) -> bool {
 }
 
 fn forget(world: &JobWorld) -> Plan {
-    let Run::Ended(Ended { outcome: Ok(_), .. }) = judge::<Forgotten>(world) else {
+    let Run::Ended(Ended { outcome: Ok(_), .. }) = run::judge::<Forgotten>(world.work.verb(), &world.job, pods(world), world.now) else {
         return Plan::default();
     };
-    let told = variable(&world.job, environment::FORGET);
+    let told = agent_pod::told(&world.job, environment::FORGET);
     let list: Option<ForgetList> = told.and_then(|text| serde_json::from_str(text).ok());
     let Some(list) = list else { return Plan::default() };
     let gone = world.records.iter().filter(|record| is_forgotten(world, record, &list));
@@ -98,7 +97,7 @@ fn forget(world: &JobWorld) -> Plan {
 /// same ids, and another policy may know them.
 fn is_forgotten(world: &JobWorld, record: &MetadataBackupRecord, list: &ForgetList) -> bool {
     let Some(status) = &record.status else { return false };
-    let repository = variable(&world.job, environment::REPOSITORY_ID);
+    let repository = agent_pod::told(&world.job, environment::REPOSITORY_ID);
     let is_listed = |id: &str| list.go.iter().any(|pair| pair.etcd.as_str() == id);
     record.spec.policy == world.policy.name_any()
         && repository.is_some()
@@ -106,19 +105,9 @@ fn is_forgotten(world: &JobWorld, record: &MetadataBackupRecord, list: &ForgetLi
         && status.snapshot_id_full.as_deref().is_some_and(is_listed)
 }
 
-fn judge<Success>(world: &JobWorld) -> Run<Success>
-where
-    Success: for<'a> serde::Deserialize<'a>,
-{
-    run::judge(world.work.verb(), &world.job, (&world.pods, &[]), world.now)
-}
-
-/// A variable that the operator gave to the Job when it made it.
-fn variable<'a>(job: &'a Job, name: &str) -> Option<&'a str> {
-    let pod = job.spec.as_ref()?.template.spec.as_ref()?;
-    let agent = pod.containers.iter().find(|container| container.name == CONTAINER)?;
-    let variables = agent.env.as_ref()?;
-    variables.iter().find(|variable| variable.name == name)?.value.as_deref()
+/// The pods of a Job that has ended: no mount and no quota holds it up any more.
+fn pods(world: &JobWorld) -> run::Seen<'_> {
+    (&world.pods, &[])
 }
 
 /// Completes a record that someone else made: upstream, or a person.

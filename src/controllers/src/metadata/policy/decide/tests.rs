@@ -50,7 +50,9 @@ impl World {
         let end = if phase == "Succeeded" { "Complete" } else { "Failed" };
         let name = format!("run-{}", self.backups.len());
         let ended = format!("2030-01-01T{time}:00Z");
-        let job = job(&name, "CronJob", self.cronjob.as_ref().expect("a cronjob"), Some((end, &ended)));
+        let cronjob = self.cronjob.as_ref().expect("a cronjob");
+        let mut job = job(&name, "CronJob", cronjob, Some((end, &ended)));
+        job.spec = cronjob.spec.as_ref().and_then(|spec| spec.job_template.spec.clone());
         let code = i32::from(phase != "Succeeded");
         self.pods.push(ended_pod(&job, phase, (code, left)));
         self.backups.push(job);
@@ -301,6 +303,11 @@ fn containers(world: &mut World) -> &mut Vec<k8s_openapi::api::core::v1::Contain
 #[case::newest_run_succeeded(running().failed("10:00").succeeded("11:00"), "True/Fresh", "Completed")]
 #[case::newest_run_took_longer_than_a_run_can(
     running().run("11:00", "Succeeded", &backed_up('1', 'b').replace("2.532", "1e308")),
+    "False/Unknown",
+    "Failed"
+)]
+#[case::newest_run_stored_elsewhere(
+    running().run("11:00", "Succeeded", &backed_up('1', 'b').replace(&id('a'), &id('e'))),
     "False/Unknown",
     "Failed"
 )]

@@ -20,6 +20,7 @@ fn backup(phase: &str, left: &str) -> JobWorld {
     let mut job = job("backup-1", "CronJob", &cronjob(), Some((end, "2030-01-01T11:59:30Z")));
     job.spec = Some(object(json!({ "template": { "spec": { "containers": [{ "name": "agent", "env": [
         { "name": "KUBEDR_LOCATION_NAME", "value": "local-minio" },
+        { "name": "KUBEDR_REPOSITORY_ID", "value": id('a') },
     ] }] } } })));
     JobWorld {
         pods: vec![ended_pod(&job, phase, (0, left))],
@@ -140,6 +141,9 @@ fn writes(plan: &Plan) -> String {
 )]
 #[case::result_of_a_node_whose_name_no_record_can_hold_becomes_none(
     backup("Succeeded", &backed_up('1', 'b').replace("node1", &"n".repeat(254))), ""
+)]
+#[case::result_of_another_repository_than_the_job_was_told_of_becomes_none(
+    backup("Succeeded", &backed_up('1', 'b').replace(&id('a'), &id('e'))), ""
 )]
 #[case::claim_of_a_pod_that_failed_becomes_none(backup("Failed", &backed_up('1', 'b')), "")]
 #[case::forged_job_is_ignored(backup("Succeeded", &backed_up('1', 'b')).with_forged_job(), "")]
