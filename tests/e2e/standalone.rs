@@ -33,8 +33,9 @@ async fn without_an_api_server_a_node_backs_itself_up_as_its_policy_would() {
         let node = BareNode::make(kubedr).await?;
         ensure!(kubedr.cluster.signal(API_SERVER, Signal::SIGSTOP)? > 0, "there is no API server");
         let made = Box::pin(by_hand(kubedr, &node)).await;
-        kubedr.cluster.signal(API_SERVER, Signal::SIGCONT)?;
+        let resumed = kubedr.cluster.signal(API_SERVER, Signal::SIGCONT);
         let made = made?;
+        resumed?;
         is_like(kubedr, &scheduled, &made).await?;
         comes_back(kubedr, &made).await?;
         node.leave(kubedr).await?;
@@ -52,6 +53,7 @@ async fn by_hand(kubedr: &Installation, node: &BareNode) -> Result<Backup> {
     let result = fs::read_to_string(node.folder.path().join("result"))?;
     ensure!(output.stdout.ends_with(&format!("{result}\n")), "another result: {result}");
     is_tidy(kubedr, node).await?;
+    ensure!(kubedr.bucket.age_the_locks(LONG_DEAD)? == 0, "the locks of those that died are removed");
     Ok(made)
 }
 
@@ -78,7 +80,8 @@ async fn says_what_is_wrong(kubedr: &Installation, node: &BareNode) -> Result<()
 fn is_refused(output: &Output, (reason, code): (&str, i32)) -> Result<()> {
     let refused = reported(output)?.err().with_context(|| format!("{output:#?}"))?;
     ensure!((refused.reason.as_str(), output.code) == (reason, Some(code)), "{output:#?}");
-    ensure!(!refused.message.contains("spec."), "a bare node has no objects: {refused}");
+    let objects = ["spec.", "status.", "annotate", "Secret"];
+    ensure!(!objects.iter().any(|word| refused.message.contains(word)), "a bare node has none: {refused}");
     Ok(())
 }
 
@@ -94,8 +97,9 @@ async fn leaves_nothing(kubedr: &Installation, node: &BareNode) -> Result<()> {
     ended(kubedr, node, ("--standalone", Signal::SIGKILL)).await?;
     let output = ended(kubedr, node, ("--inside", Signal::SIGKILL)).await?;
     is_refused(&output, ("Killed", 75))?;
-    let output = ended(kubedr, node, ("--standalone", Signal::SIGTERM)).await?;
-    is_refused(&output, ("Killed", 143))?;
+    for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGHUP, 143), (Signal::SIGINT, 130)] {
+        is_refused(&ended(kubedr, node, ("--standalone", signal)).await?, ("Killed", code))?;
+    }
     ensure!(kubedr.bucket.age_the_locks(LONG_DEAD)? == 2, "a run that was told to end gives its lock back");
     ensure!(kubedr.bucket.snapshots().await? == before, "what was cut short is no snapshot");
     Ok(())
@@ -107,12 +111,26 @@ async fn ended(kubedr: &Installation, node: &BareNode, (flag, signal): (&str, Si
     let ending = async {
         let process =
             until("the run to stream", async || Ok(streaming(kubedr, flag)?.ok_or("not yet"))).await?;
+        sees_only_to_read(streaming(kubedr, "--inside")?.context("nobody is in the room")?)?;
         kill(process, signal).context("failed to end it")
     };
     let (output, ending) = tokio::join!(running, ending);
     ending?;
     is_tidy(kubedr, node).await?;
     output
+}
+
+/// Nothing of the node that a process sees can be written to.
+fn sees_only_to_read(process: Pid) -> Result<()> {
+    let mounts = fs::read_to_string(format!("/proc/{process}/mountinfo"))?;
+    let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let writable: Vec<_> = fields
+        .filter(|mount| {
+            !["/", "/proc"].contains(&mount[4]) && !mount[5].split(',').any(|option| option == "ro")
+        })
+        .collect();
+    ensure!(mounts.contains("/data/certificates") && writable.is_empty(), "{writable:?} of\n{mounts}");
+    Ok(())
 }
 
 /// While a run streams, the outermost process of it with this flag.
@@ -139,11 +157,12 @@ async fn is_tidy(kubedr: &Installation, node: &BareNode) -> Result<()> {
     Ok(())
 }
 
-/// What is at the node's root, and where the room is built.
+/// What is at the node's root, where the room is built, and where programs leave things.
 fn folders(kubedr: &Installation) -> Result<BTreeSet<PathBuf>> {
     let root = PathBuf::from(format!("/proc/{}/root", kubedr.cluster.node_process()?));
-    let entries = [fs::read_dir(&root)?, fs::read_dir(root.join("sys"))?];
-    entries.into_iter().flatten().map(|entry| Ok(entry?.path())).collect()
+    let places = ["", "sys", "dev", "tmp", "run"].map(|place| root.join(place));
+    let entries = places.iter().filter_map(|place| fs::read_dir(place).ok());
+    entries.flatten().map(|entry| Ok(entry?.path())).collect()
 }
 
 /// A node with kubedr's programs out of the agent's image, and a folder with keys.

@@ -81,8 +81,9 @@ pub async fn with_kubedr_alone(
         with_kubedr_on(cluster, name, test).await;
     };
     let result = AssertUnwindSafe(run).catch_unwind().await;
-    own.down().await.expect("the cluster goes away");
+    let down = own.down().await;
     result.unwrap_or_else(|panic| resume_unwind(panic));
+    down.expect("the cluster goes away");
 }
 
 /// Folder of a set of test programs, as `hack/programs` names it; built where it is not there yet.

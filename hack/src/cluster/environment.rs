@@ -52,7 +52,7 @@ pub fn variables(cluster: &Cluster) -> Result<Vec<(&'static str, String)>> {
         variables.extend(of_node(cluster)?);
     }
     if !cluster.options.control_plane && !cluster.has_joined() {
-        variables.extend(of_s3(cluster, process)?);
+        variables.extend(of_s3(cluster, process));
     }
     Ok(variables)
 }
@@ -64,13 +64,13 @@ fn of_node(cluster: &Cluster) -> Result<[(&'static str, String); 2]> {
 }
 
 /// What only a cluster with S3 servers has, and what is installed on it.
-fn of_s3(cluster: &Cluster, process: i32) -> Result<Vec<(&'static str, String)>> {
+fn of_s3(cluster: &Cluster, process: i32) -> [(&'static str, String); 10] {
     let line = |server: &Server| {
         format!("{}={}={}", server.name(), server.url(cluster), server.folder(cluster, process).display())
     };
     let servers: Vec<_> = cluster.options.s3.iter().map(line).collect();
     let first = cluster.options.s3.first().copied().unwrap_or(Server::Versitygw);
-    Ok(vec![
+    [
         ("KUBEDR_POD_LOGS", cluster.folder.join("pod-logs").display().to_string()),
         ("KUBEDR_S3_SERVERS", servers.join(" ")),
         ("KUBEDR_S3_ENDPOINT", first.url(cluster)),
@@ -81,7 +81,7 @@ fn of_s3(cluster: &Cluster, process: i32) -> Result<Vec<(&'static str, String)>>
         ("KUBEDR_S3_SECRET_KEY_FILE", configuration::secret_key_file(cluster).display().to_string()),
         ("KUBEDR_OPERATOR_IMAGE", image::operator_name()),
         ("KUBEDR_AGENT_IMAGE", image::agent_name()),
-    ])
+    ]
 }
 
 /// Prints the facts.

@@ -73,31 +73,32 @@ pub type Seen<'a> = (&'a [Pod], &'a [(String, String)]);
 
 /// Judges a Job that makes a backup.
 ///
-/// A success in another repository than the Job was told of is not believed: an honest agent fails there.
+/// A success in another repository or of another cluster than the Job was told of is not believed: an honest agent
+/// fails there, or never says so.
 pub fn judge_backup(job: &Job, seen: Seen, now: Timestamp) -> Run<Backup> {
     let run = judge::<Backup>(Work::Backup.verb(), job, seen, now);
-    let Run::Ended(Ended { at, started, pod, is_mute, outcome }) = run else { return run };
-    let told = agent_pod::told(job, environment::REPOSITORY_ID).unwrap_or("none");
-    let outcome = outcome.and_then(|backup| match backup.repository_id.as_str() {
-        found if found == told => Ok(backup),
-        found => Err(Failure::new(
-            Reason::Unknown,
-            format!("pod {pod} says that it stored in repository {found}; its Job was told of {told}"),
-        )),
-    });
-    Run::Ended(Ended { at, started, pod, is_mute, outcome })
+    let Run::Ended(Ended { outcome: Ok(backup), .. }) = &run else { return run };
+    let told = |name| agent_pod::told(job, name).unwrap_or("none");
+    let facts = [
+        ("repository", backup.repository_id.as_str(), told(environment::REPOSITORY_ID)),
+        ("cluster", backup.cluster_uid.as_str(), told(environment::CLUSTER_UID)),
+    ];
+    let Some((what, found, told)) = facts.into_iter().find(|(_, found, told)| found != told) else {
+        return run;
+    };
+    let message = format!("the result is of {what} {found}; its Job was told of {told}");
+    let failure = Failure::new(Reason::Unknown, message);
+    match run {
+        Run::Ended(ended) => Run::Ended(Ended { outcome: Err(failure), ..ended }),
+        run => run,
+    }
 }
 
 /// Judges a Job of the agent's `verb`.
 ///
 /// Only pods that the Job controls count, and of a success only the result of a pod
 /// that ended well.
-pub fn judge<Success>(
-    verb: &str,
-    job: &Job,
-    (pods, troubles): Seen,
-    now: Timestamp,
-) -> Run<Success>
+pub fn judge<Success>(verb: &str, job: &Job, (pods, troubles): Seen, now: Timestamp) -> Run<Success>
 where
     Success: for<'a> Deserialize<'a>,
 {

@@ -23,7 +23,15 @@ pub fn read<'de, const MOST: usize, D: Deserializer<'de>>(deserializer: D) -> Re
 fn is_obeyed(character: char) -> bool {
     let hides_or_turns = matches!(
         character,
-        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+        '\u{ad}'
+            | '\u{61c}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}'
     );
     character.is_control() || hides_or_turns
 }
@@ -57,6 +65,8 @@ mod tests {
     #[case::two_lines("one\r\ntwo\n", "one  two")]
     #[case::an_escape("\u{1b}[2J\u{1b}]0;title\u{7}gone", "[2J ]0;title gone")]
     #[case::an_escape_of_one_character("\u{9b}31mred", "31mred")]
+    #[case::a_mark_of_arabic("ab\u{61c}dc", "ab dc")]
+    #[case::a_tag_that_nobody_sees("ab\u{e0041}dc", "ab dc")]
     #[case::a_text_that_is_turned_around("ab\u{202e}dc", "ab dc")]
     #[case::what_is_not_seen("a\u{200b}b\u{feff}", "a b")]
     #[case::another_end_of_a_line("a\u{2028}b", "a b")]

@@ -38,6 +38,8 @@ pub struct Shown {
     pub inside: String,
     /// Whether it may be written to.
     pub is_writable: bool,
+    /// Whether only a folder will do.
+    pub is_folder: bool,
     /// The flag that names it.
     pub flag: &'static str,
     /// What it means if it is not there.
@@ -46,7 +48,12 @@ pub struct Shown {
 
 impl Shown {
     fn new(path: impl Into<PathBuf>, inside: &str, (flag, missing): (&'static str, Reason)) -> Self {
-        Self { path: path.into(), inside: inside.to_owned(), is_writable: false, flag, missing }
+        let inside = inside.to_owned();
+        Self { path: path.into(), inside, is_writable: false, is_folder: false, flag, missing }
+    }
+
+    fn folder(self) -> Self {
+        Self { is_folder: true, ..self }
     }
 
     fn writable(self) -> Self {
@@ -62,12 +69,10 @@ pub fn of(request: &Request, result_file: Option<&Path>) -> Result<Vec<Shown>, F
     all.extend(system());
     all.extend(keys(request));
     all.extend(host_files(request));
-    let work = request.work_dir.iter().map(|path| (path.as_path(), WORK_MOUNT, "--work-dir"));
-    let result = result_file.iter().map(|path| (*path, RESULT_FILE, "--result-file"));
-    let written = work.chain(result);
-    all.extend(
-        written.map(|(path, inside, flag)| Shown::new(path, inside, (flag, Reason::InvalidSpec)).writable()),
-    );
+    let named = |flag| (flag, Reason::InvalidSpec);
+    let work = request.work_dir.iter().map(|path| Shown::new(path, WORK_MOUNT, named("--work-dir")).folder());
+    let result = result_file.iter().map(|path| Shown::new(path, RESULT_FILE, named("--result-file")));
+    all.extend(work.chain(result).map(Shown::writable));
     // What is mounted first would hide what is mounted below it.
     all.sort_by_key(|shown| shown.inside.len());
     Ok(all)
@@ -103,7 +108,8 @@ fn system() -> impl Iterator<Item = Shown> {
 
 fn keys(request: &Request) -> Vec<Shown> {
     let secret = |flag| (flag, Reason::SecretMissing);
-    let mut keys = vec![Shown::new(&request.credentials_dir, CREDENTIALS_MOUNT, secret("--credentials-dir"))];
+    let mut keys =
+        vec![Shown::new(&request.credentials_dir, CREDENTIALS_MOUNT, secret("--credentials-dir")).folder()];
     let authority = |file| Shown::new(file, AUTHORITY, ("--ca-file", Reason::InvalidSpec));
     keys.extend(request.ca_file.iter().map(authority));
     if request.needs_etcd_client() {
@@ -122,7 +128,7 @@ fn host_files(request: &Request) -> impl Iterator<Item = Shown> {
     let missing = |flag| (flag, Reason::HostPathMissing);
     let certificates = request.certs_dir.iter();
     let certificates =
-        certificates.map(move |path| Shown::new(path, CERTIFICATES_MOUNT, missing("--certs-dir")));
+        certificates.map(move |path| Shown::new(path, CERTIFICATES_MOUNT, missing("--certs-dir")).folder());
     let others = request.extra_host_path.iter();
     let others = others
         .map(move |path| Shown::new(path, &format!("{HOST_MOUNT}{path}"), missing("--extra-host-path")));

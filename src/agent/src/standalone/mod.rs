@@ -8,8 +8,8 @@
 //!
 //! # Guarantees
 //!
-//! Nothing is made on the node: no file, no folder, no mount that others see. A `kill -9` of whichever process ends
-//! them all. What is stored is found, kept and removed with the backups of the policy's schedule.
+//! Nothing is made on the node but the files that are asked for: no folder, no mount that others see. A `kill -9` of
+//! whichever process ends them all. What is stored is found, kept and removed with the backups of the policy's schedule.
 mod layout;
 mod request;
 mod room;
@@ -20,6 +20,7 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::Path,
     process::{ExitCode, ExitStatus},
+    time::Duration,
 };
 
 use etcd::{Client, choose, survey};
@@ -37,6 +38,7 @@ use tokio::{
     process::{Child, Command},
     runtime::Builder,
     signal::unix::{Signal as Listener, SignalKind, signal},
+    time::sleep,
 };
 
 use crate::{
@@ -56,17 +58,26 @@ const RESTICS_MEMORY: (&str, &str) = ("GOMEMLIMIT", "600MiB");
 /// What this process shares with the one in the room; secrets it has none.
 const INHERITED: [&str; 2] = ["RUST_LOG", "RUST_BACKTRACE"];
 
+/// How long after a signal it is passed on again.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// The flag that is a field of a policy or location.
-const FLAGS: [(&str, &str); 10] = [
+const FLAGS: [(&str, &str); 15] = [
+    ("spec.bucketLookup", "--bucket-lookup"),
     ("spec.bucketName", "--bucket"),
     ("spec.caBundle", "--ca-file"),
     ("spec.certsDir", "--certs-dir"),
     ("spec.credentials", "--credentials-dir"),
+    ("spec.deadlineSeconds", "--deadline-seconds"),
     ("spec.etcdCreds", "--etcd-cert"),
+    // Before the field that its name begins with.
+    ("spec.etcdEndpoints", "--etcd-endpoint"),
     ("spec.etcdEndpoint", "--etcd-endpoint"),
     ("spec.extraHostPaths", "--extra-host-path"),
+    ("spec.maxRate", "--max-rate"),
     ("spec.prefix", "--prefix"),
     ("spec.region", "--region"),
+    ("spec.shrinkGuard", "--shrink-guard"),
     ("spec.url", "--repository-url"),
 ];
 
@@ -141,11 +152,12 @@ async fn cluster_uid(request: &Request, secrets: &Secrets) -> Result<String, Fai
     Err(Failure::new(Reason::InvalidSpec, message).at("--cluster-uid"))
 }
 
-/// A failure in the words of the command line.
+/// A failure in the words of the command line. A reason's advice is of objects that a bare node has not.
 fn in_flags(failure: Failure) -> Failure {
     let renamed = |text: String| FLAGS.iter().fold(text, |text, (field, flag)| text.replace(field, flag));
     let Failure { reason, message, field } = failure;
-    Failure { reason, message: renamed(message), field: field.map(renamed) }
+    let message = message.replace(reason.advice(), "");
+    Failure { reason, message: renamed(message.trim_end().to_owned()), field: field.map(renamed) }
 }
 
 /// Takes this process into the room of its request.
@@ -153,11 +165,17 @@ fn enter(request: &Request, result_file: &Path) -> Result<(), Failure> {
     // Where this is no pod, nobody made that file.
     let result_file = Some(result_file).filter(|file| *file != Path::new(RESULT_FILE));
     if let Some(file) = result_file {
-        OpenOptions::new().create(true).append(true).open(file).map_err(|error| {
-            Failure::new(Reason::InvalidSpec, format!("{}: {error}", file.display())).at("--result-file")
-        })?;
+        emptied(file)?;
     }
     room::enter(&layout::of(request, result_file)?)
+}
+
+/// Makes the file of the result, empty: what an earlier run said must not be taken for what this one came to.
+fn emptied(file: &Path) -> Result<(), Failure> {
+    let made = OpenOptions::new().write(true).create(true).truncate(true).open(file);
+    made.map(drop).map_err(|error| {
+        Failure::new(Reason::InvalidSpec, format!("{}: {error}", file.display())).at("--result-file")
+    })
 }
 
 /// Runs the agent in the room, to whatever end.
@@ -170,19 +188,33 @@ fn confined() -> Result<ExitCode, Failure> {
     )
 }
 
-/// Starts the agent in the room and waits for it. What tells this process to stop tells that one.
+/// Starts the agent in the room and waits for it. What tells this process to stop tells that one, as does a terminal
+/// that goes away.
 async fn watched() -> io::Result<ExitStatus> {
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut child = command().spawn()?;
+    let mut told = None;
     loop {
         let signal = tokio::select! {
             status = child.wait() => return status,
             () = heard(&mut terminate) => Signal::SIGTERM,
+            () = heard(&mut hangup) => Signal::SIGTERM,
             () = heard(&mut interrupt) => Signal::SIGINT,
+            // The first process of a room hears nothing until it listens, and listens once.
+            signal = again(told) => signal,
         };
+        told = Some(signal);
         pass_on(&child, signal);
     }
+}
+
+/// A signal that was passed on, a while later; never where there was none.
+async fn again(told: Option<Signal>) -> Signal {
+    let Some(signal) = told else { return std::future::pending().await };
+    sleep(AGAIN).await;
+    signal
 }
 
 async fn heard(listener: &mut Listener) {
@@ -235,6 +267,35 @@ mod tests {
         });
         assert_eq!(failure.message, "nothing answers: check `--repository-url`");
         assert_eq!(failure.field.as_deref(), flag);
+    }
+
+    #[test]
+    fn a_failure_advises_nothing_that_a_bare_node_has_not() {
+        let message = format!("it holds no repository. {}", Reason::RepositoryGone.advice());
+        let failure = in_flags(Failure::new(Reason::RepositoryGone, message));
+        assert_eq!(failure.message, "it holds no repository.");
+    }
+
+    #[test]
+    fn each_flag_that_stands_for_a_field_is_one() {
+        let arguments = <crate::arguments::Arguments as clap::CommandFactory>::command();
+        let backup = arguments.find_subcommand("backup").expect("a verb");
+        let flags: Vec<_> = backup.get_arguments().filter_map(|flag| flag.get_long()).collect();
+        let missing = FLAGS.iter().filter(|(_, flag)| !flags.contains(&flag.trim_start_matches('-')));
+        assert_eq!(missing.collect::<Vec<_>>(), Vec::<&(&str, &str)>::new());
+        let failure = in_flags(Failure::new(Reason::InvalidSpec, "").at("spec.etcdEndpoints"));
+        assert_eq!(failure.field.as_deref(), Some("--etcd-endpoint"));
+    }
+
+    #[test]
+    fn what_an_earlier_run_said_is_gone_before_this_one_begins() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("result");
+        emptied(&file).expect("made");
+        std::fs::write(&file, "{\"ok\":true}").expect("written");
+        emptied(&file).expect("emptied");
+        assert_eq!(std::fs::read_to_string(&file).expect("there"), "");
+        assert_eq!(emptied(folder.path()).expect_err("a folder").field.as_deref(), Some("--result-file"));
     }
 
     #[test]

@@ -109,6 +109,9 @@ pub struct Request {
     /// From how many percent fewer objects than before the backup is marked, as `spec.shrinkGuard`; 0 is off
     #[arg(long, value_name = "PERCENT", default_value_t = 30, value_parser = clap::value_parser!(u8).range(..=100))]
     pub shrink_guard: u8,
+    /// Snapshot since which fewer objects are meant, as the annotation `accept-shrink`
+    #[arg(long, value_name = "ID")]
+    pub accept_shrink: Option<SnapshotId>,
     /// How long it may take, as `spec.deadlineSeconds`; a tenth of it is for ending well
     #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(60..=86_400))]
     pub deadline_seconds: u64,
@@ -166,7 +169,7 @@ impl Request {
             extra_host_paths: self.extra_host_path,
             max_rate: self.max_rate,
             shrink_guard: self.shrink_guard,
-            accept_shrink: None,
+            accept_shrink: self.accept_shrink,
         }
     }
 }

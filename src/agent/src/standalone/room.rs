@@ -1,4 +1,4 @@
-//! A room that looks like a pod's root, made of mounts on a bare node.
+//! A room that looks like a pod's root: a mount and a PID namespace on a bare node.
 //!
 //! ```text
 //! node: files ──bind, read-only──▶ memory: /credentials, /etcd_creds, /data/certificates, /data/host/… ─▶ chroot
@@ -6,7 +6,11 @@
 //!
 //! So each file is stored under the path that it has from a pod, and no key is copied. The mounts are in a namespace
 //! of this run: nobody else sees them, and however its last process ends, the kernel takes them away.
-use std::{fmt::Display, fs, io, path::PathBuf};
+use std::{
+    fmt::Display,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use model::{
     Reason,
@@ -27,6 +31,10 @@ use super::layout::Shown;
 const ROOM: &str = "/sys";
 /// Most memory that files in it may take: restic's cache, and packs on their way.
 const OPTIONS: &str = "size=1g,mode=0755";
+/// The kernel ends what has this before all else, <https://man7.org/linux/man-pages/man5/proc_pid_oom_score_adj.5.html>.
+const OOM_SCORE: &str = "1000";
+/// Where the kernel tells what is mounted, <https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html>.
+const MOUNTS: &str = "/proc/self/mountinfo";
 /// Folders that are there whatever is shown.
 const FOLDERS: [&str; 5] = [DATA_MOUNT, WORK_MOUNT, "/proc", "/dev", "/etc"];
 /// Files that are there too: restic asks who it is, and the result is left as in a pod.
@@ -53,10 +61,14 @@ pub fn settle() -> Result<(), Failure> {
     }
     let set_up = || {
         prctl::set_pdeathsig(Signal::SIGKILL)?;
+        prctl::set_no_new_privs()?;
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         mount(Some("proc"), "/proc", Some("proc"), flags, None::<&str>)
     };
-    set_up().map_err(|error| failed("the room's processes cannot be seen", error))
+    set_up().map_err(|error| failed("the room's processes cannot be seen", error))?;
+    // No pod's limit holds it: where memory runs out it goes before etcd.
+    fs::write("/proc/self/oom_score_adj", OOM_SCORE)
+        .map_err(|error| failed("it cannot be made the first to go where memory runs out", error))
 }
 
 fn leave_the_node() -> Result<(), Failure> {
@@ -83,11 +95,14 @@ fn at(inside: &str) -> PathBuf {
 }
 
 fn show(shown: &Shown) -> Result<(), Failure> {
-    let Shown { path, inside, is_writable, flag, missing } = shown;
+    let Shown { path, inside, is_writable, is_folder, flag, missing } = shown;
     let said = |reason, error: &dyn Display| {
         Failure::new(reason, format!("{flag}: {}: {error}", path.display())).at(*flag)
     };
     let metadata = fs::metadata(path).map_err(|error| said(*missing, &error))?;
+    if *is_folder && !metadata.is_dir() {
+        return Err(said(*missing, &"it is no folder"));
+    }
     make_place(inside, metadata.is_dir()).map_err(|error| said(Reason::MountFailed, &error))?;
     bind(shown, *is_writable).map_err(|error| said(Reason::MountFailed, &error))
 }
@@ -104,20 +119,40 @@ fn make_place(inside: &str, is_folder: bool) -> io::Result<()> {
             fs::File::create_new(&place)?;
         }
     }
-    if fs::canonicalize(&place)? == place {
+    leads_to_itself(&place)
+}
+
+fn leads_to_itself(place: &Path) -> io::Result<()> {
+    if fs::canonicalize(place)? == place {
         return Ok(());
     }
     Err(io::Error::other("a link is on the way to it: name what it leads to"))
 }
 
-fn bind(Shown { path, inside, .. }: &Shown, is_writable: bool) -> nix::Result<()> {
+fn bind(Shown { path, inside, .. }: &Shown, is_writable: bool) -> io::Result<()> {
     let place = at(inside);
     mount(Some(path), &place, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)?;
     if is_writable {
         return Ok(());
     }
     let read_only = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-    mount(None::<&str>, &place, None::<&str>, read_only, None::<&str>)
+    // Each for itself: the kernel changes one mount, and not those below it.
+    for place in mounts_at(&fs::read_to_string(MOUNTS)?, &place) {
+        mount(None::<&str>, &place, None::<&str>, read_only, None::<&str>)?;
+    }
+    Ok(())
+}
+
+/// The mounts at a place and below it, out of what the kernel tells.
+fn mounts_at(told: &str, place: &Path) -> Vec<PathBuf> {
+    let mounts = told.lines().filter_map(|line| Some(PathBuf::from(unescaped(line.split(' ').nth(4)?))));
+    mounts.filter(|mount| mount.starts_with(place)).collect()
+}
+
+/// The kernel writes these four of a path as octal digits.
+fn unescaped(path: &str) -> String {
+    let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+    escapes.iter().fold(path.to_owned(), |path, (escape, character)| path.replace(escape, character))
 }
 
 fn failed(what: &str, error: impl Display) -> Failure {
@@ -134,12 +169,49 @@ mod tests {
             path: "/nowhere/pki".into(),
             inside: "/data/certificates".to_owned(),
             is_writable: false,
+            is_folder: true,
             flag: "--certs-dir",
             missing: Reason::HostPathMissing,
         };
         let failure = show(&shown).expect_err("nowhere");
         let message = "--certs-dir: /nowhere/pki: No such file or directory (os error 2)";
         assert_eq!(failure, Failure::new(Reason::HostPathMissing, message).at("--certs-dir"));
+    }
+
+    #[test]
+    fn a_file_is_not_shown_as_the_folder_that_was_asked_for() {
+        let shown = Shown {
+            path: "/proc/self/status".into(),
+            inside: "/data/certificates".to_owned(),
+            is_writable: false,
+            is_folder: true,
+            flag: "--certs-dir",
+            missing: Reason::HostPathMissing,
+        };
+        let failure = show(&shown).expect_err("a file");
+        assert_eq!(
+            (failure.reason, failure.field.as_deref()),
+            (Reason::HostPathMissing, Some("--certs-dir"))
+        );
+    }
+
+    #[test]
+    fn nothing_is_laid_over_what_a_link_leads_to() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = fs::canonicalize(folder.path()).expect("a path");
+        fs::create_dir(root.join("real")).expect("made");
+        std::os::unix::fs::symlink(root.join("real"), root.join("link")).expect("linked");
+        leads_to_itself(&root.join("real")).expect("no link");
+        leads_to_itself(&root.join("link")).expect_err("a link");
+    }
+
+    #[test]
+    fn a_mount_below_a_place_is_found_whatever_it_is_called() {
+        let told = "36 35 98:0 / /sys/data/host rw,noatime - ext4 /dev/root rw\n\
+                    37 36 98:1 / /sys/data/host/a\\040b rw - ext4 /dev/one rw\n\
+                    38 35 98:2 / /sys/data/host2 rw - ext4 /dev/two rw\n";
+        let found = mounts_at(told, Path::new("/sys/data/host"));
+        assert_eq!(found, [PathBuf::from("/sys/data/host"), PathBuf::from("/sys/data/host/a b")]);
     }
 
     #[test]

@@ -14,7 +14,6 @@ use crate::{
     ownership::is_run_of,
     run::{self, Ended, Run},
 };
-use api::names::Work;
 
 /// One run and its Job.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use api::{
     names::{self, Work},
 };
 use jiff::SignedDuration;
-use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Resource, ResourceExt};
 use model::{
     environment::{self, ForgetList},
@@ -45,7 +45,8 @@ pub fn decide_job(world: &JobWorld) -> Result<Plan, Error> {
 /// First the record, then all that is known of it, then the mark that both are there: an
 /// operator that dies in between does the same again.
 fn keep(world: &JobWorld) -> Result<Plan, Error> {
-    let Run::Ended(Ended { outcome: Ok(backup), .. }) = run::judge_backup(&world.job, pods(world), world.now) else {
+    let Run::Ended(Ended { outcome: Ok(backup), .. }) = run::judge_backup(&world.job, pods(world), world.now)
+    else {
         return Ok(Plan::default());
     };
     let location = agent_pod::told(&world.job, environment::LOCATION_NAME);
@@ -83,7 +84,9 @@ fn is_of(record: &MetadataBackupRecord, backup: &Backup) -> bool {
 }
 
 fn forget(world: &JobWorld) -> Plan {
-    let Run::Ended(Ended { outcome: Ok(_), .. }) = run::judge::<Forgotten>(world.work.verb(), &world.job, pods(world), world.now) else {
+    let Run::Ended(Ended { outcome: Ok(_), .. }) =
+        run::judge::<Forgotten>(world.work.verb(), &world.job, pods(world), world.now)
+    else {
         return Plan::default();
     };
     let told = agent_pod::told(&world.job, environment::FORGET);

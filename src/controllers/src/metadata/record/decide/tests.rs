@@ -3,7 +3,9 @@ use model::Reason;
 use rstest::rstest;
 
 use super::*;
-use crate::fixtures::{NOW, at, backed_up, ended_pod, failure, forgotten, id, job, object, policy, record};
+use crate::fixtures::{
+    NOW, at, backed_up, ended_pod, failure, forgotten, id, job, object, policy, record, settings,
+};
 
 fn cronjob() -> CronJob {
     object(json!({
@@ -21,6 +23,7 @@ fn backup(phase: &str, left: &str) -> JobWorld {
     job.spec = Some(object(json!({ "template": { "spec": { "containers": [{ "name": "agent", "env": [
         { "name": "KUBEDR_LOCATION_NAME", "value": "local-minio" },
         { "name": "KUBEDR_REPOSITORY_ID", "value": id('a') },
+        { "name": "KUBEDR_CLUSTER_UID", "value": settings().cluster_uid },
     ] }] } } })));
     JobWorld {
         pods: vec![ended_pod(&job, phase, (0, left))],
@@ -144,6 +147,9 @@ fn writes(plan: &Plan) -> String {
 )]
 #[case::result_of_another_repository_than_the_job_was_told_of_becomes_none(
     backup("Succeeded", &backed_up('1', 'b').replace(&id('a'), &id('e'))), ""
+)]
+#[case::result_of_another_cluster_than_the_job_was_told_of_becomes_none(
+    backup("Succeeded", &backed_up('1', 'b').replace(&settings().cluster_uid, "another")), ""
 )]
 #[case::claim_of_a_pod_that_failed_becomes_none(backup("Failed", &backed_up('1', 'b')), "")]
 #[case::forged_job_is_ignored(backup("Succeeded", &backed_up('1', 'b')).with_forged_job(), "")]
