@@ -94,24 +94,29 @@ fn reported(output: &Output) -> Result<Outcome<Backup>> {
 async fn leaves_nothing(kubedr: &Installation, node: &BareNode) -> Result<()> {
     let before = kubedr.bucket.snapshots().await?;
     // What is killed cannot give its lock back; it is removed once it is old enough.
-    ended(kubedr, node, ("--standalone", Signal::SIGKILL)).await?;
-    let output = ended(kubedr, node, ("--inside", Signal::SIGKILL)).await?;
+    ended(kubedr, node, (false, Signal::SIGKILL)).await?;
+    let output = ended(kubedr, node, (true, Signal::SIGKILL)).await?;
     is_refused(&output, ("Killed", 75))?;
     for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGHUP, 143), (Signal::SIGINT, 130)] {
-        is_refused(&ended(kubedr, node, ("--standalone", signal)).await?, ("Killed", code))?;
+        let output = ended(kubedr, node, (false, signal)).await?;
+        is_refused(&output, ("Killed", code)).with_context(|| format!("after {signal}"))?;
     }
     ensure!(kubedr.bucket.age_the_locks(LONG_DEAD)? == 2, "a run that was told to end gives its lock back");
     ensure!(kubedr.bucket.snapshots().await? == before, "what was cut short is no snapshot");
     Ok(())
 }
 
-/// Ends a run while it streams: the first of its processes that was started with this flag.
-async fn ended(kubedr: &Installation, node: &BareNode, (flag, signal): (&str, Signal)) -> Result<Output> {
+/// Ends a run while it streams, in the room or from outside.
+async fn ended(
+    kubedr: &Installation,
+    node: &BareNode,
+    (is_inside, signal): (bool, Signal),
+) -> Result<Output> {
     let running = node.backup(kubedr, &[SLOWLY])?.output();
     let ending = async {
         let process =
-            until("the run to stream", async || Ok(streaming(kubedr, flag)?.ok_or("not yet"))).await?;
-        sees_only_to_read(streaming(kubedr, "--inside")?.context("nobody is in the room")?)?;
+            until("the run to stream", async || Ok(streaming(kubedr, is_inside)?.ok_or("not yet"))).await?;
+        sees_only_to_read(streaming(kubedr, true)?.context("nobody is in the room")?)?;
         kill(process, signal).context("failed to end it")
     };
     let (output, ending) = tokio::join!(running, ending);
@@ -133,17 +138,16 @@ fn sees_only_to_read(process: Pid) -> Result<()> {
     Ok(())
 }
 
-/// While a run streams, the outermost process of it with this flag.
-fn streaming(kubedr: &Installation, flag: &str) -> Result<Option<Pid>> {
+/// While a run streams, its process in the room, or the one outside that waits for it.
+fn streaming(kubedr: &Installation, is_inside: bool) -> Result<Option<Pid>> {
     let told = |process: &Pid| fs::read_to_string(format!("/proc/{process}/cmdline")).unwrap_or_default();
-    let mut all: Vec<_> =
+    let all: Vec<_> =
         kubedr.cluster.processes("agent")?.into_iter().map(|process| (told(&process), process)).collect();
     if !all.iter().any(|(told, _)| told.contains("\0stream\0")) {
         return Ok(None);
     }
-    all.retain(|(told, _)| told.contains(flag));
-    // The one outside of the room was started with fewer words.
-    Ok(all.into_iter().min_by_key(|(told, _)| told.len()).map(|(_, process)| process))
+    let is_it = |told: &str| told.contains("--standalone") && told.contains("--inside") == is_inside;
+    Ok(all.into_iter().find(|(told, _)| is_it(told)).map(|(_, process)| process))
 }
 
 /// No process, with which every mount goes, and no folder that was not there before.

@@ -98,7 +98,11 @@ impl Bucket {
 
     /// Lets every lock be `age` old by the server's clock, and says how many there are.
     pub fn age_the_locks(&self, age: Duration) -> Result<usize> {
-        let locks = std::fs::read_dir(self.folder().join(&self.prefix).join("locks"))?;
+        let locks = match std::fs::read_dir(self.folder().join(&self.prefix).join("locks")) {
+            // The server removes folders that became empty.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+            locks => locks?,
+        };
         let aged = locks.map(|lock| {
             std::fs::File::open(lock?.path())?
                 .set_modified(SystemTime::now() - age)
