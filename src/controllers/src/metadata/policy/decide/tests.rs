@@ -8,7 +8,9 @@ use crate::fixtures::{
     object, pod, ready_location, record, settings,
 };
 
+mod lineage;
 mod records;
+mod replacements;
 mod retention;
 mod slots;
 mod tally;
@@ -548,82 +550,6 @@ fn a_lack_that_is_new_is_an_event_and_an_acceptance_of_nothing_is_told() {
 }
 
 #[rstest]
-#[case::first_is_accepted_by_itself(running().succeeded("10:00"), "True/Accepted", 'b')]
-#[case::another_is_not(in_another_lineage(), "False/LineageChanged", 'b')]
-#[case::until_a_person_accepts_it(in_another_lineage().annotated(annotation::ACCEPT_LINEAGE, &"c".repeat(16)), "True/Accepted", 'c')]
-#[case::who_must_name_it(in_another_lineage().annotated(annotation::ACCEPT_LINEAGE, "true"), "False/LineageChanged", 'b')]
-#[case::hidden_by_a_clock_that_is_ahead(hidden(), "False/LineageChanged", 'b')]
-#[case::hidden_by_a_clock_that_is_ahead_until_a_person_accepts_it(
-    hidden().annotated(annotation::ACCEPT_LINEAGE, &"c".repeat(16)), "True/Accepted", 'c'
-)]
-#[case::one_that_only_a_nodes_clock_calls_newest(clock_ahead(), "False/LineageChanged", 'b')]
-#[case::one_that_only_a_nodes_clock_calls_newest_until_a_person_says_which(
-    clock_ahead().annotated(annotation::ACCEPT_LINEAGE, &"b".repeat(16)), "True/Accepted", 'b'
-)]
-#[case::that_of_another_cluster_is_none(
-    accepted().records([record('1', 1), of_another_cluster(of('c', record('2', 2)))]), "True/Accepted", 'b'
-)]
-#[case::first_of_another_repository(moved([of('c', record('2', 2))]), "True/Accepted", 'c')]
-#[case::another_of_another_repository(
-    moved([of('c', record('2', 2)), of('d', record('3', 3))]), "False/LineageChanged", 'b'
-)]
-#[case::first_of_which_the_accepted_one_is_nowhere(
-    accepted().records([of('c', record('2', 2))]), "False/LineageChanged", 'b'
-)]
-fn lineage(#[case] world: World, #[case] accepted: &str, #[case] known: char) {
-    assert_eq!(said(&world, conditions::LINEAGE_ACCEPTED), accepted);
-    assert_eq!(told(&decide(&world), &world).lineage, Some(known.to_string().repeat(16)));
-}
-
-/// Where the newest backup is of another history, but by a node's clock it is not the newest.
-fn hidden() -> World {
-    accepted().records([ahead(record('1', 1)), of('c', record('2', 2))])
-}
-
-/// Where one backup of another history came from a node whose clock is ahead, before the newest.
-fn clock_ahead() -> World {
-    accepted().records([of('c', ahead(record('1', 1))), record('2', 2)])
-}
-
-/// Where the policy's backups went to another repository before.
-fn moved(here: impl IntoIterator<Item = MetadataBackupRecord>) -> World {
-    accepted().records([elsewhere(record('1', 1))].into_iter().chain(here))
-}
-
-/// A policy that was deleted and made again, with the records of before.
-fn remade(records: impl IntoIterator<Item = MetadataBackupRecord>) -> World {
-    let mut world = running().keeping(1).records(records);
-    world.policy.status = None;
-    world
-}
-
-#[rstest]
-#[case::the_only_one(remade([record('1', 1), record('2', 2)]), "True/Accepted", Some('b'))]
-#[case::none_beside_another(remade([record('1', 1), of('c', record('2', 2))]), "False/LineageChanged", None)]
-#[case::what_a_person_names(
-    remade([record('1', 1), of('c', record('2', 2))]).annotated(annotation::ACCEPT_LINEAGE, &"c".repeat(16)),
-    "True/Accepted", Some('c')
-)]
-fn a_lost_status_accepts(#[case] world: World, #[case] accepted: &str, #[case] known: Option<char>) {
-    assert_eq!(said(&world, conditions::LINEAGE_ACCEPTED), accepted);
-    let plan = decide(&world);
-    assert_eq!(told(&plan, &world).lineage, known.map(|digit| digit.to_string().repeat(16)));
-    assert_eq!(retention::goes(&plan).is_some(), known.is_some(), "nothing goes before");
-}
-
-/// Where the lineage of most records was accepted.
-fn accepted() -> World {
-    let mut world = running().keeping(1);
-    world.policy.status.as_mut().expect("a status").lineage = Some("b".repeat(16));
-    world
-}
-
-fn in_another_lineage() -> World {
-    let later = backed_up('2', 'c').replace("11:50:05", "11:55:05");
-    running().succeeded("10:00").written().run("11:00", "Succeeded", &later)
-}
-
-#[rstest]
 #[case::a_new_tag_starts_a_backup(running().annotated(annotation::RUN_NOW, "a"), true, true)]
 #[case::a_seen_tag_does_not(running().annotated(annotation::RUN_NOW, "a").annotated(marks::RUN_NOW_SEEN, "a"), false, false)]
 #[case::the_next_tag_does(running().annotated(annotation::RUN_NOW, "b").annotated(marks::RUN_NOW_SEEN, "a"), true, true)]
@@ -641,64 +567,6 @@ fn a_backup_that_was_asked_for_is_marked_even_if_the_operator_died_after_making_
     world.backups[0].metadata.name = Some(build::manual_job_name(&world.policy, "a"));
     let plan = decide(&world);
     assert_eq!((plan.create.len(), plan.patch.len()), (0, 1));
-}
-
-fn corrected(world: World) -> World {
-    world.with(|spec| spec.certs_dir = Some("/etc/kubernetes".into()))
-}
-
-/// Jobs that are made, and those that go.
-#[rstest]
-#[case::none_while_it_is_asked_for_as_before(running().on_a_missing_folder(), 0, &[])]
-#[case::one_for_one_that_hangs(corrected(running().on_a_missing_folder()), 1, &["run-x-uid"])]
-#[case::none_for_one_that_runs(corrected(running().backing_up()), 0, &[])]
-#[case::none_for_one_that_is_about_to_begin(corrected(running().hanging("ContainerCreating")), 0, &[])]
-#[case::none_while_nothing_shall_start(suspended(corrected(running().on_a_missing_folder())), 0, &["run-x-uid"])]
-#[case::one_for_one_that_a_person_asked_for(asked_for(suspended(corrected(running().on_a_missing_folder()))), 1, &["run-x-uid"])]
-#[case::none_for_one_that_goes_already(leaving(corrected(running().on_a_missing_folder())), 0, &[])]
-#[case::one_for_one_of_an_unknown_spec(unmarked(running().on_a_missing_folder()), 1, &["run-x-uid"])]
-#[case::none_beside_one_that_was_made_before(replaced(), 0, &["run-x-uid"])]
-fn runs_that_take_the_place_of_another(#[case] world: World, #[case] made: usize, #[case] gone: &[&str]) {
-    let plan = decide(&world);
-    let targets: Vec<&str> = plan.delete.iter().map(|target| target.uid.as_str()).collect();
-    assert_eq!((plan.create.len(), targets.as_slice()), (made, gone));
-}
-
-fn asked_for(mut world: World) -> World {
-    world.backups[0].annotations_mut().insert(build::MANUAL.0.to_owned(), build::MANUAL.1.to_owned());
-    world
-}
-
-fn leaving(mut world: World) -> World {
-    world.backups[0].metadata.deletion_timestamp = Some(object(json!(NOW)));
-    world
-}
-
-fn unmarked(mut world: World) -> World {
-    world.backups[0].metadata.annotations = None;
-    world
-}
-
-/// Where the operator died before the Job that hangs was removed.
-fn replaced() -> World {
-    let mut world = corrected(running().on_a_missing_folder());
-    let mut second: Job = object(json!(decide(&world).create[0]));
-    second.metadata.uid = Some("second-uid".to_owned());
-    second.metadata.creation_timestamp = Some(object(json!(NOW)));
-    world.pods.push(pod(&second, &json!({ "phase": "Running" })));
-    world.backups[0].status = Some(object(json!({ "startTime": "2030-01-01T11:59:00Z" })));
-    world.backups.push(second);
-    world
-}
-
-#[test]
-fn the_job_that_takes_the_place_of_another_is_as_the_cronjob_would_make_it_now() {
-    let world = corrected(running().on_a_missing_folder());
-    let job: Job = object(json!(decide(&world).create[0]));
-    let template = built(&world).spec.expect("a spec").job_template;
-    assert_eq!(job.spec, template.spec);
-    assert!(build::is_up_to_date(&built(&world), &job), "else it would be replaced in turn");
-    assert!(crate::ownership::controls(world.cronjob.as_ref().expect("a cronjob"), &job));
 }
 
 fn built(world: &World) -> CronJob {

@@ -1,5 +1,8 @@
 //! Which backups go, and what is said meanwhile.
-use super::*;
+use super::{
+    lineage::{accepted, in_another_lineage},
+    *,
+};
 
 /// Ids that a plan's forget Job is told to remove, and those that must stay.
 pub fn goes(plan: &Plan) -> Option<(Vec<char>, Vec<char>)> {
