@@ -60,8 +60,7 @@ fn rounds() -> Result<usize> {
 async fn whenever_the_power_goes_each_record_can_be_restored_and_nothing_is_left() {
     with_kubedr_alone(&[("power-cut", &["--encrypt"])], async |kubedr| {
         let mut dice = Dice::thrown()?;
-        kubedr.apply(kubedr.location("s3")).await?;
-        kubedr.location_is("s3", ("True", "Ready")).await?;
+        kubedr.make_location().await?;
         try_join_all(POLICIES.map(|name| made(kubedr, name))).await?;
         for _ in 0..rounds()? {
             round(kubedr, &mut dice).await?;
@@ -73,8 +72,7 @@ async fn whenever_the_power_goes_each_record_can_be_restored_and_nothing_is_left
 
 async fn made(kubedr: &Installation, name: &str) -> Result<()> {
     let spec = json!({ "certsDir": "/etc/kubernetes/pki" });
-    kubedr.apply(kubedr.policy(name, "s3", &spec)).await?;
-    kubedr.policy_is(name, ("True", "Ready")).await?;
+    kubedr.make_policy(name, &spec).await?;
     kubedr.successful_backup(name).await.map(drop)
 }
 

@@ -14,8 +14,7 @@ async fn a_backup_runs_on_a_tainted_node_with_three_members_or_on_a_worker_that_
     let nodes: [(_, &[&str]); 2] =
         [("control-plane", &["--taint", "--etcd-members", "3"]), ("control-plane-worker", &worker)];
     with_kubedr_alone(&nodes, async |kubedr| {
-        kubedr.apply(kubedr.location("s3")).await?;
-        kubedr.location_is("s3", ("True", "Ready")).await?;
+        kubedr.make_location().await?;
         three_members(kubedr).await?;
         an_external_one(kubedr).await
     })
@@ -43,8 +42,7 @@ async fn an_external_one(kubedr: &Installation) -> Result<()> {
 }
 
 async fn backup(kubedr: &Installation, name: &str, spec: serde_json::Value) -> Result<MetadataBackupRecord> {
-    kubedr.apply(kubedr.policy(name, "s3", &spec)).await?;
-    kubedr.policy_is(name, ("True", "Ready")).await?;
+    kubedr.make_policy(name, &spec).await?;
     kubedr.successful_backup(name).await.with_context(|| format!("no backup of {name}"))
 }
 

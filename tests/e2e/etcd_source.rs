@@ -38,8 +38,7 @@ async fn what_is_wrong_with_an_etcd_is_named_within_a_minute_and_heals_when_it_i
 }
 
 async fn made(kubedr: &Installation, name: &str, spec: Value) -> Result<()> {
-    kubedr.apply(kubedr.policy(name, "s3", &spec)).await?;
-    kubedr.policy_is(name, ("True", "Ready")).await.map(drop)
+    kubedr.make_policy(name, &spec).await.map(drop)
 }
 
 async fn is_said(kubedr: &Installation, (name, reason): (&str, &str)) -> Result<()> {

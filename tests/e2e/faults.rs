@@ -153,8 +153,7 @@ async fn a_backup_whose_connections_are_cut_is_no_backup_and_the_next_one_is() {
         location["spec"]["url"] = json!(format!("http://{}", relay.address()));
         kubedr.apply(location).await?;
         kubedr.location_is("s3", ("True", "Ready")).await?;
-        kubedr.apply(kubedr.policy("etcd", "s3", &json!({ "deadlineSeconds": 60 }))).await?;
-        kubedr.policy_is("etcd", ("True", "Ready")).await?;
+        kubedr.make_policy("etcd", &json!({ "deadlineSeconds": 60 })).await?;
         // Enough for what restic asks, too little for what it stores.
         relay.set(Weather::Cut(20_000));
         let status = kubedr.backup("etcd").await?.policy.status.unwrap_or_default();
@@ -192,8 +191,7 @@ async fn a_server_with_a_wrong_clock_is_named_and_another_one_is_taken() {
         location["spec"]["url"] = json!(kubedr.cluster.s3_url("versitygw-behind")?);
         kubedr.apply(location).await?;
         kubedr.location_is("s3", ("False", "ClockSkew")).await?;
-        kubedr.apply(kubedr.location("s3")).await?;
-        kubedr.location_is("s3", ("True", "Ready")).await.map(drop)
+        kubedr.make_location().await.map(drop)
     })
     .await;
 }

@@ -104,8 +104,7 @@ async fn a_file_that_cannot_be_read_as_it_is_is_named_and_stored_once_it_can() {
         for name in ["closed", "restless"] {
             fs::create_dir(host.path().join(name))?;
             fs::write(host.path().join(name).join("ca.key"), "a key")?;
-            kubedr.apply(kubedr.policy(name, "s3", &json!({ "certsDir": host.on_node(name) }))).await?;
-            kubedr.policy_is(name, ("True", "Ready")).await?;
+            kubedr.make_policy(name, &json!({ "certsDir": host.on_node(name) })).await?;
         }
         closed_to_root(kubedr, &host.path().join("closed")).await?;
         restless(kubedr, &host.path().join("restless")).await

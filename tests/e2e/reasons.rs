@@ -122,8 +122,7 @@ const TOO_LONG: &str = "a-policy-that-an-older-version-stored-under-a-long-name"
 #[tokio::test]
 async fn what_is_wrong_with_a_policy_is_named_and_heals_when_it_is_right() {
     with_kubedr("policy-troubles", async |kubedr| {
-        kubedr.apply(kubedr.location("s3")).await?;
-        kubedr.location_is("s3", ("True", "Ready")).await?;
+        kubedr.make_location().await?;
         let cronjob = strangers_job("")["spec"].clone();
         kubedr
             .apply(json!({
@@ -225,8 +224,7 @@ const SLOW: u64 = 100_000;
 #[tokio::test]
 async fn what_befalls_a_pod_is_named_and_the_next_backup_succeeds() {
     with_kubedr("pod-troubles", async |kubedr| {
-        kubedr.apply(kubedr.location("s3")).await?;
-        kubedr.location_is("s3", ("True", "Ready")).await?;
+        kubedr.make_location().await?;
         tokio::try_join!(
             Box::pin(befalls(kubedr, ("killed", "Killed"), async |pod: &NodePod| {
                 pod.signal("agent", Signal::SIGKILL).await
@@ -255,8 +253,7 @@ async fn befalls(
     (name, reason): (&str, &str),
     harm: impl AsyncFn(&NodePod) -> Result<()>,
 ) -> Result<()> {
-    kubedr.apply(kubedr.policy(name, "s3", &json!({ "maxRate": SLOW }))).await?;
-    kubedr.policy_is(name, ("True", "Ready")).await?;
+    kubedr.make_policy(name, &json!({ "maxRate": SLOW })).await?;
     let job = kubedr.start_backup(name).await?;
     let pod = kubedr.pod_of(&job).await?;
     let harming = async {
@@ -276,8 +273,7 @@ async fn befalls(
 async fn an_image_that_is_of_no_use_is_named_and_the_right_one_is_taken_by_itself() {
     with_kubedr("images", async |kubedr| {
         let right = agent_image(kubedr).await?;
-        kubedr.apply(kubedr.location("s3")).await?;
-        kubedr.location_is("s3", ("True", "Ready")).await?;
+        kubedr.make_location().await?;
         for (image, reason) in [
             ("kubedr.test/not-there:1", "ImagePull"),
             ("kubedr.test/broken:1", "ImageBroken"),

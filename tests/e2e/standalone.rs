@@ -165,8 +165,8 @@ async fn is_tidy(kubedr: &Installation, node: &BareNode) -> Result<()> {
 fn folders(kubedr: &Installation) -> Result<BTreeSet<PathBuf>> {
     let root = PathBuf::from(format!("/proc/{}/root", kubedr.cluster.node_process()?));
     let places = ["", "sys", "dev", "tmp", "run"].map(|place| root.join(place));
-    let entries = places.iter().filter_map(|place| fs::read_dir(place).ok());
-    entries.flatten().map(|entry| Ok(entry?.path())).collect()
+    let entries = places.iter().map(fs::read_dir).collect::<Result<Vec<_>, _>>()?;
+    entries.into_iter().flatten().map(|entry| Ok(entry?.path())).collect()
 }
 
 /// A node with kubedr's programs out of the agent's image, and a folder with keys.
@@ -186,6 +186,9 @@ impl BareNode {
             fs::write(keys.join(name), value)?;
         }
         fs::create_dir(image)?;
+        // The machine's own is also where other tests work.
+        let own = ["-t", "tmpfs", "tmpfs", "/tmp"];
+        kubedr.cluster.on_node("mount")?.args(own).succeed().await?;
         let image = folder.on_node("image");
         ctr(kubedr, &["mount", "docker.io/kubedr/agent:0.1.0", &image]).await?;
         let policy = format!("{}/etcd", kubedr.namespace);

@@ -147,8 +147,19 @@ impl Installation {
     /// Makes the location `s3` and a policy `etcd` on it, and waits until both are in force.
     pub async fn ready_policy(&self, spec: &Value) -> Result<MetadataBackupPolicy> {
         self.apply(self.location("s3")).await?;
-        self.apply(self.policy("etcd", "s3", spec)).await?;
-        self.policy_is("etcd", ("True", "Ready")).await
+        self.make_policy("etcd", spec).await
+    }
+
+    /// Makes the location `s3`, and waits until it is in force.
+    pub async fn make_location(&self) -> Result<BackupLocation> {
+        self.apply(self.location("s3")).await?;
+        self.location_is("s3", ("True", "Ready")).await
+    }
+
+    /// Makes a policy on the location `s3`, and waits until it is in force.
+    pub async fn make_policy(&self, name: &str, spec: &Value) -> Result<MetadataBackupPolicy> {
+        self.apply(self.policy(name, "s3", spec)).await?;
+        self.policy_is(name, ("True", "Ready")).await
     }
 
     /// The backup Jobs of a policy.
