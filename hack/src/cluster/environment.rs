@@ -50,9 +50,9 @@ pub fn variables(cluster: &Cluster) -> Result<Vec<(&'static str, String)>> {
     ];
     if !cluster.options.control_plane {
         variables.extend(of_node(cluster)?);
-    }
-    if !cluster.options.control_plane && !cluster.has_joined() {
-        variables.extend(of_s3(cluster, process));
+        if !cluster.has_joined() {
+            variables.extend(of_s3(cluster, process));
+        }
     }
     Ok(variables)
 }

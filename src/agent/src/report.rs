@@ -142,7 +142,7 @@ fn exit_code(failure: &Failure, signal: Option<u8>) -> u8 {
 
 /// The kubelet makes the termination message's file before the pod starts.
 /// Where it is not there this is no pod, and nothing is made in `/dev`.
-fn write(file: &Path, text: &str) -> io::Result<()> {
+pub fn write(file: &Path, text: &str) -> io::Result<()> {
     let is_ours = file != Path::new(RESULT_FILE);
     if !is_ours && !file.exists() {
         return Ok(());

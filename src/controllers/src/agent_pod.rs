@@ -161,8 +161,7 @@ impl AgentPod<'_> {
             variable(environment::CREDENTIALS_SECRET, credentials),
             variable(environment::STORE, store),
             variable(environment::DEADLINE_SECONDS, deadline.to_string()),
-            // restic's memory grows with the repository's index; told the limit, Go frees in time.
-            variable("GOMEMLIMIT", "600MiB"),
+            variable(environment::RESTIC_MEMORY.0, environment::RESTIC_MEMORY.1),
         ];
         let name = settings.cluster_name.as_ref().map(|name| variable(environment::CLUSTER_NAME, name));
         let ca =

@@ -76,22 +76,27 @@ pub type Seen<'a> = (&'a [Pod], &'a [(String, String)]);
 /// A success in another repository or of another cluster than the Job was told of is not believed: an honest agent
 /// fails there, or never says so.
 pub fn judge_backup(job: &Job, seen: Seen, now: Timestamp) -> Run<Backup> {
-    let run = judge::<Backup>(Work::Backup.verb(), job, seen, now);
-    let Run::Ended(Ended { outcome: Ok(backup), .. }) = &run else { return run };
+    match judge::<Backup>(Work::Backup.verb(), job, seen, now) {
+        Run::Ended(ended) => {
+            let outcome = ended.outcome.and_then(|backup| as_told(job, backup));
+            Run::Ended(Ended { outcome, ..ended })
+        }
+        run => run,
+    }
+}
+
+/// A backup, where it is what its Job was told to make.
+fn as_told(job: &Job, backup: Backup) -> Outcome<Backup> {
     let told = |name| agent_pod::told(job, name).unwrap_or("none");
     let facts = [
         ("repository", backup.repository_id.as_str(), told(environment::REPOSITORY_ID)),
         ("cluster", backup.cluster_uid.as_str(), told(environment::CLUSTER_UID)),
     ];
     let Some((what, found, told)) = facts.into_iter().find(|(_, found, told)| found != told) else {
-        return run;
+        return Ok(backup);
     };
     let message = format!("the result is of {what} {found}; its Job was told of {told}");
-    let failure = Failure::new(Reason::Unknown, message);
-    match run {
-        Run::Ended(ended) => Run::Ended(Ended { outcome: Err(failure), ..ended }),
-        run => run,
-    }
+    Err(Failure::new(Reason::Unknown, message))
 }
 
 /// Judges a Job of the agent's `verb`.

@@ -30,6 +30,9 @@ pub const CREDENTIALS_SECRET: &str = "KUBEDR_CREDENTIALS_SECRET";
 pub const ETCD_CREDENTIALS_SECRET: &str = "KUBEDR_ETCD_CREDENTIALS_SECRET";
 /// File with the private certificate authority of the S3 server; absent where there is none.
 pub const STORE_CA_FILE: &str = "KUBEDR_STORE_CA_FILE";
+/// What restic may take of memory before it tidies up: its memory grows with the repository's index, and told of a
+/// limit, Go frees in time.
+pub const RESTIC_MEMORY: (&str, &str) = ("GOMEMLIMIT", "600MiB");
 /// The pinned id of the repository; absent before the first success.
 pub const REPOSITORY_ID: &str = "KUBEDR_REPOSITORY_ID";
 /// The old repository's id that an administrator allowed to be replaced.

@@ -15,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use model::{Reason, SnapshotId, result::Failure};
+use model::{Reason, SnapshotId, environment::RESTIC_MEMORY, result::Failure};
 use serde::Deserialize;
 use tokio::process::Command;
 use zeroize::Zeroizing;
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Variables that restic shares with us; everything else it gets from here alone.
-const INHERITED: [&str; 2] = ["PATH", "GOMEMLIMIT"];
+const INHERITED: [&str; 2] = ["PATH", RESTIC_MEMORY.0];
 
 /// A summary or an id among progress messages.
 const MESSAGE: Keep = Keep { wanted: output::is_message, line: 1 << 20, total: 1 << 20 };

@@ -15,7 +15,6 @@ mod request;
 mod room;
 
 use std::{
-    fs::OpenOptions,
     io,
     os::unix::process::ExitStatusExt,
     path::Path,
@@ -26,7 +25,7 @@ use std::{
 use etcd::{Client, choose, survey};
 use model::{
     Reason,
-    environment::{CREDENTIALS_MOUNT, ETCD_CREDENTIALS_MOUNT, RESULT_FILE},
+    environment::{CREDENTIALS_MOUNT, ETCD_CREDENTIALS_MOUNT, RESTIC_MEMORY, RESULT_FILE},
     result::{Backup, Failure},
 };
 use nix::{
@@ -44,16 +43,13 @@ use tokio::{
 use crate::{
     backup,
     mounted_secret::{Mount, Name},
-    report::{Ended, Report},
+    report::{self, Ended, Report},
     run::Run,
     secrets::{self, Secrets},
 };
 
 /// Where the object is whose uid stands for the cluster.
 const CLUSTER: &str = "namespaces/kube-system";
-
-/// What restic may take of memory before it tidies up, as in a pod.
-const RESTICS_MEMORY: (&str, &str) = ("GOMEMLIMIT", "600MiB");
 
 /// What this process shares with the one in the room; secrets it has none.
 const INHERITED: [&str; 2] = ["RUST_LOG", "RUST_BACKTRACE"];
@@ -172,8 +168,7 @@ fn enter(request: &Request, result_file: &Path) -> Result<(), Failure> {
 
 /// Makes the file of the result, empty: what an earlier run said must not be taken for what this one came to.
 fn emptied(file: &Path) -> Result<(), Failure> {
-    let made = OpenOptions::new().write(true).create(true).truncate(true).open(file);
-    made.map(drop).map_err(|error| {
+    report::write(file, "").map_err(|error| {
         Failure::new(Reason::InvalidSpec, format!("{}: {error}", file.display())).at("--result-file")
     })
 }
@@ -233,7 +228,7 @@ fn command() -> Command {
     let mut command = Command::new(layout::AGENT);
     command.args(std::env::args_os().skip(1)).arg("--inside").env_clear();
     command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-    command.env("PATH", "/").env(RESTICS_MEMORY.0, RESTICS_MEMORY.1);
+    command.env("PATH", "/").env(RESTIC_MEMORY.0, RESTIC_MEMORY.1);
     command
 }
 
