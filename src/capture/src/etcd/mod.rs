@@ -44,8 +44,8 @@ pub enum Interrupted {
 ///
 /// `Ok` means that all of it was written, that its SHA-256 is the one that etcd
 /// sent behind it, and that it is a database that etcd can open, as far as its
-/// pages tell. Memory is what [`snapshot::Walk`] takes. The member rests half
-/// as long as it works, so that it goes on answering others.
+/// pages tell. Memory is what [`snapshot::Walk`] takes. The member rests
+/// beside its work, so that it goes on answering others.
 pub async fn stream(
     client: Client,
     out: &mut (impl AsyncWrite + Unpin),
