@@ -89,7 +89,7 @@ impl Traces {
     }
 }
 
-/// Clock ticks since this machine was started. One is a hundredth of a second (USER_HZ), as `/proc/uptime` counts.
+/// Clock ticks since this machine was started. One is a hundredth of a second (`USER_HZ`), as `/proc/uptime` counts.
 fn now() -> Option<u64> {
     let uptime = fs::read_to_string("/proc/uptime").ok()?;
     uptime.split_whitespace().next()?.replace('.', "").parse().ok()
