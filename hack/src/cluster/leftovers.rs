@@ -33,7 +33,7 @@ impl Traces {
         let node = processes::node_process(folder)?;
         let link = Cluster::read(folder).ok().map(|cluster| cluster.network.machine_link());
         let namespaces = node.map(namespaces).unwrap_or_default();
-        let taken = now().context("cannot read /proc/uptime")?;
+        let taken = processes::now().context("cannot read /proc/uptime")?;
         Ok(Self { name: name.to_owned(), folder: folder.to_owned(), namespaces, link, taken })
     }
 
@@ -69,8 +69,8 @@ impl Traces {
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
         let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
         let is_in_namespace = |process: i32| {
-            !namespaces(process).is_disjoint(&self.namespaces)
-                && beginning(process).is_some_and(|began| began <= self.taken)
+            processes::beginning(process).is_some_and(|began| began <= self.taken)
+                && !namespaces(process).is_disjoint(&self.namespaces)
         };
         let left = numbers.filter(|process| is_in_namespace(*process) || self.is_in_pod(*process));
         left.map(named).collect()
@@ -87,19 +87,6 @@ impl Traces {
         let folder = self.folder.display().to_string();
         mounted.lines().filter(|line| line.contains(&folder)).map(|line| format!("mount {line}")).collect()
     }
-}
-
-/// Clock ticks since this machine was started. One is a hundredth of a second (`USER_HZ`), as `/proc/uptime` counts.
-fn now() -> Option<u64> {
-    let uptime = fs::read_to_string("/proc/uptime").ok()?;
-    uptime.split_whitespace().next()?.replace('.', "").parse().ok()
-}
-
-/// The tick in which a process began; none if it has ended.
-fn beginning(process: i32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // Field 22 by proc_pid_stat(5); the name in parentheses, field 2, may contain anything.
-    stat.rsplit(") ").next()?.split(' ').nth(19)?.parse().ok()
 }
 
 /// A process as a person can find it: number, name and state.
@@ -145,17 +132,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let left = traces(folder.path(), "lo").left();
         assert_eq!(left, ["/sys/class/net/lo".to_owned(), folder.path().display().to_string()]);
-    }
-
-    #[test]
-    fn a_process_began_before_now_and_not_long_after_the_one_that_started_it() {
-        let before = now().unwrap();
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let began = beginning(i32::try_from(child.id()).unwrap()).unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!((before..=now().unwrap()).contains(&began), "{began} is not after {before}");
-        assert!(beginning(i32::try_from(std::process::id()).unwrap()).unwrap() <= before);
     }
 
     #[test]

@@ -66,10 +66,26 @@ fn is_first_of_its_namespace(status: &str) -> bool {
 
 /// A process that has ended may wait for its parent to take notice: that one holds nothing any more.
 fn is_alive(process: i32) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{process}/stat")) else { return false };
-    // The name in parentheses may contain anything.
-    let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
-    !matches!(state, Some('Z' | 'X') | None)
+    !matches!(stat(process, 3).as_deref(), Some("Z" | "X") | None)
+}
+
+/// Clock ticks since this machine was started. One is a hundredth of a second (`USER_HZ`), as `/proc/uptime` counts.
+pub fn now() -> Option<u64> {
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    uptime.split_whitespace().next()?.replace('.', "").parse().ok()
+}
+
+/// The tick in which a process began; none if it is gone.
+pub fn beginning(process: i32) -> Option<u64> {
+    stat(process, 22)?.parse().ok()
+}
+
+/// A field of what the kernel tells of a process, from the third on, by the number that it has in
+/// <https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html>; none if the process is gone.
+fn stat(process: i32, field: usize) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The second, the name in parentheses, may contain anything.
+    stat.rsplit(") ").next()?.split(' ').nth(field - 3).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -91,6 +107,17 @@ mod tests {
         assert!(is_first_of_its_namespace("Name:\txtask\nNSpid:\t4711\t1\n"));
         assert!(!is_first_of_its_namespace("NSpid:\t1\n"));
         assert!(!is_first_of_its_namespace("NSpid:\t4711\t12\n"));
+    }
+
+    #[test]
+    fn a_process_began_before_now_and_not_long_after_the_one_that_started_it() {
+        let before = now().unwrap();
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let began = beginning(i32::try_from(child.id()).unwrap()).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!((before..=now().unwrap()).contains(&began), "{began} is not after {before}");
+        assert!(beginning(i32::try_from(std::process::id()).unwrap()).unwrap() <= before);
     }
 
     #[test]
