@@ -74,7 +74,7 @@ async fn a_backup_that_dies_between_its_snapshots_is_none_and_its_half_goes() {
         pod.signal("agent", Signal::SIGKILL).await?;
         assert_eq!(kubedr.bucket.snapshots().await?.len(), 1, "it died between them");
         // Where the first restic died with its agent, its lock would keep the half for 45 minutes.
-        kubedr.bucket.restic().args(["unlock", "--remove-all"]).succeed().await?;
+        kubedr.bucket.age_the_locks()?;
         let status = kubedr.finished("etcd", &job).await?.policy.status.unwrap_or_default();
         assert_eq!(status.backup_status.as_deref(), Some("Completed"), "{status:#?}");
         let records = kubedr.records("etcd").await?;

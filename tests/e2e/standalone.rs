@@ -1,5 +1,5 @@
 //! A node backs itself up by hand while its API server answers nobody, and kubedr goes on with what it made.
-use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use api::MetadataBackupRecord;
@@ -17,9 +17,6 @@ use nix::{
 use serde_json::json;
 
 const API_SERVER: &str = "kube-apiserver";
-
-/// Age at which nobody holds a lock any more.
-const LONG_DEAD: Duration = Duration::from_hours(1);
 
 /// Slow enough that a run can be met while it streams, bytes per second.
 const SLOWLY: &str = "--max-rate=100000";
@@ -53,7 +50,7 @@ async fn by_hand(kubedr: &Installation, node: &BareNode) -> Result<Backup> {
     let result = fs::read_to_string(node.folder.path().join("result"))?;
     ensure!(output.stdout.ends_with(&format!("{result}\n")), "another result: {result}");
     is_tidy(kubedr, node).await?;
-    ensure!(kubedr.bucket.age_the_locks(LONG_DEAD)? == 0, "the locks of those that died are removed");
+    ensure!(kubedr.bucket.age_the_locks()? == 0, "the locks of those that died are removed");
     Ok(made)
 }
 
@@ -101,7 +98,7 @@ async fn leaves_nothing(kubedr: &Installation, node: &BareNode) -> Result<()> {
         let output = ended(kubedr, node, (false, signal)).await?;
         is_refused(&output, ("Killed", code)).with_context(|| format!("after {signal}"))?;
     }
-    ensure!(kubedr.bucket.age_the_locks(LONG_DEAD)? == 2, "a run that was told to end gives its lock back");
+    ensure!(kubedr.bucket.age_the_locks()? == 2, "a run that was told to end gives its lock back");
     ensure!(kubedr.bucket.snapshots().await? == before, "what was cut short is no snapshot");
     Ok(())
 }

@@ -9,6 +9,9 @@ use serde::Deserialize;
 
 use crate::{Program, until};
 
+/// Age at which nobody holds a lock any more.
+const LONG_DEAD: Duration = Duration::from_hours(1);
+
 /// One bucket and the keys to it.
 #[derive(Clone, Debug)]
 pub struct Bucket {
@@ -96,8 +99,8 @@ impl Bucket {
         Ok(lock)
     }
 
-    /// Lets every lock be `age` old by the server's clock, and says how many there are.
-    pub fn age_the_locks(&self, age: Duration) -> Result<usize> {
+    /// Lets every lock be as old by the server's clock as none is that a restic still holds, and says how many there are.
+    pub fn age_the_locks(&self) -> Result<usize> {
         let locks = match std::fs::read_dir(self.folder().join(&self.prefix).join("locks")) {
             // The server removes folders that became empty.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
@@ -105,7 +108,7 @@ impl Bucket {
         };
         let aged = locks.map(|lock| {
             std::fs::File::open(lock?.path())?
-                .set_modified(SystemTime::now() - age)
+                .set_modified(SystemTime::now() - LONG_DEAD)
                 .context("failed to age it")
         });
         aged.collect::<Result<Vec<()>>>().map(|aged| aged.len())
