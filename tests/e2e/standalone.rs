@@ -59,6 +59,9 @@ async fn says_what_is_wrong(kubedr: &Installation, node: &BareNode) -> Result<()
     for (flags, reason, code) in [
         (&["--repository-id", &other][..], "RepositoryReplaced", 68),
         (&["--prefix", "elsewhere"], "RepositoryGone", 68),
+        (&["--policy", "kubedr-system/mistyped"], "InvalidSpec", 65),
+        (&["--cluster-uid", "mistyped"], "InvalidSpec", 65),
+        (&["--cluster-uid", "mistyped", "--first"], "InvalidSpec", 65),
         (&["--extra-host-path", "/etc/kubernetes/mistyped"], "HostPathMissing", 66),
         (&["--etcd-ca", "/etc/kubernetes/pki/front-proxy-ca.crt"], "EtcdCertificateInvalid", 65),
         (&["--credentials-dir", "/etc/kubernetes/mistyped"], "SecretMissing", 65),
@@ -69,7 +72,7 @@ async fn says_what_is_wrong(kubedr: &Installation, node: &BareNode) -> Result<()
     let unprivileged = ["--bounding-set=-sys_admin", "--inh-caps=-sys_admin"];
     let powerless = kubedr.cluster.on_node("setpriv")?.args(unprivileged);
     let output = node.told(powerless.arg(&node.agent), &kubedr.bucket, &[]).output().await?;
-    is_refused(&output, ("MountFailed", 75))?;
+    is_refused(&output, ("InvalidSpec", 65))?;
     ensure!(output.stderr.contains("root on the node itself"), "{output:#?}");
     is_tidy(kubedr, node).await
 }

@@ -10,8 +10,8 @@ use crate::standalone;
 #[derive(Debug, Parser)]
 #[command(name = "agent", version, arg_required_else_help = true)]
 pub struct Arguments {
-    /// File that the result is written to, besides standard output
-    #[arg(long, global = true, value_name = "FILE", default_value = RESULT_FILE)]
+    /// File that the result is written to, besides standard output; in a pod /dev/termination-log, by hand none where it is not given
+    #[arg(long, global = true, value_name = "FILE", default_value = RESULT_FILE, hide_default_value = true)]
     pub result_file: PathBuf,
     /// How the log on standard error is written
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
@@ -40,7 +40,7 @@ pub enum Verb {
     /// Makes the bucket and the restic repository, or attaches the one that is there
     Init,
     /// Backs up etcd and the host's files, and proves that every byte was stored
-    #[command(after_help = standalone::EXAMPLES)]
+    #[command(override_usage = standalone::USAGE, after_help = standalone::EXAMPLES)]
     Backup {
         /// What is asked for by hand; in a pod the environment says all.
         #[command(flatten)]

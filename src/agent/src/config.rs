@@ -68,6 +68,8 @@ pub struct BackupConfig {
     pub shrink_guard: u8,
     /// The backup whose shrinking a person accepted, by its snapshot of etcd.
     pub accept_shrink: Option<SnapshotId>,
+    /// Whether one of this policy and cluster must be there already: what a person typed may be mistyped.
+    pub must_continue: bool,
 }
 
 /// What `forget` needs.
@@ -220,6 +222,7 @@ impl Environment {
             max_rate: self.parsed(environment::MAX_RATE)?,
             shrink_guard: self.parsed(environment::SHRINK_GUARD)?.unwrap_or_default(),
             accept_shrink: self.parsed(environment::ACCEPT_SHRINK)?,
+            must_continue: false,
         })
     }
 

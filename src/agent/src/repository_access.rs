@@ -12,6 +12,8 @@ pub struct Repository {
     pub finisher: Restic,
     /// The bucket.
     pub bucket: Bucket,
+    /// What restic calls the place: server, bucket and folder.
+    place: String,
 }
 
 /// What is in the place of a repository.
@@ -27,10 +29,11 @@ impl Repository {
     /// Reads the Secret; asks nobody yet.
     pub fn new(place: &Place, run: &Run) -> Result<Self, Failure> {
         let credentials = place.secrets.bucket_credentials()?;
+        let repository = place.store.repository();
         let access = Access { store: place.store.clone(), credentials, ca_file: place.ca_file.clone() };
         let finisher = Restic::new(&access, &place.mounts.work()).handing_on(place.secrets.names());
         let restic = finisher.clone().stopped_by(run.stop());
-        Ok(Self { restic, finisher, bucket: Bucket::new(&access)? })
+        Ok(Self { restic, finisher, bucket: Bucket::new(&access)?, place: repository })
     }
 
     /// Looks what is there; a missing bucket is a finding.
@@ -40,6 +43,18 @@ impl Repository {
             Err(failure) if failure.reason == Reason::BucketMissing => Ok(Found::NoBucket),
             Err(failure) => Err(failure),
         }
+    }
+
+    /// A failure that is about what is in this place, with its name.
+    pub fn named(&self, failure: Failure) -> Failure {
+        if !matches!(
+            failure.reason,
+            Reason::RepositoryGone | Reason::RepositoryReplaced | Reason::RepositoryHalfMade
+        ) || failure.message.contains(&self.place)
+        {
+            return failure;
+        }
+        Failure { message: format!("{}: {}", self.place, failure.message), ..failure }
     }
 
     /// Opens the pinned repository, or the one that is there where none was, and clears the locks of those that died.
@@ -63,7 +78,7 @@ impl Repository {
             }
             Ok(opened)
         };
-        run.unless_stopped(opening).await
+        run.unless_stopped(opening).await.map_err(|failure| self.named(failure))
     }
 }
 

@@ -42,6 +42,8 @@ const LONGEST_LOGGED: usize = 500;
 pub(crate) struct Keep {
     /// Which lines.
     pub(crate) wanted: fn(&[u8]) -> bool,
+    /// Is told each line when it comes, wanted or not.
+    pub(crate) hear: fn(&[u8]),
     /// Longest line, bytes.
     pub(crate) line: usize,
     /// All kept lines together, bytes.
@@ -198,6 +200,7 @@ impl Lines {
     }
 
     fn end_line(&mut self) {
+        (self.keep.hear)(&self.line);
         if (self.keep.wanted)(&self.line) {
             if self.kept.len() + self.line.len() > self.keep.total {
                 self.overflowed = true;
@@ -255,7 +258,7 @@ mod tests {
 
     use super::*;
 
-    const KEEP: Keep = Keep { wanted: |line| line.starts_with(b"k"), line: 10, total: 20 };
+    const KEEP: Keep = Keep { wanted: |line| line.starts_with(b"k"), hear: |_| (), line: 10, total: 20 };
 
     fn shell(script: &str) -> Command {
         let mut command = Command::new("/bin/sh");

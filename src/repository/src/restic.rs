@@ -29,10 +29,14 @@ use crate::{
 /// Variables that restic shares with us; everything else it gets from here alone.
 const INHERITED: [&str; 2] = ["PATH", RESTIC_MEMORY.0];
 
+/// How often a backup says how far it is.
+const PROGRESS_PER_SECOND: &str = "0.1";
+
 /// A summary or an id among progress messages.
-const MESSAGE: Keep = Keep { wanted: output::is_message, line: 1 << 20, total: 1 << 20 };
+const MESSAGE: Keep =
+    Keep { wanted: output::is_message, hear: output::tell_progress, line: 1 << 20, total: 1 << 20 };
 /// One document.
-const DOCUMENT: Keep = Keep { wanted: |_| true, line: 64 << 20, total: 64 << 20 };
+const DOCUMENT: Keep = Keep { wanted: |_| true, hear: |_| (), line: 64 << 20, total: 64 << 20 };
 
 /// Runs restic for one repository.
 ///
@@ -266,7 +270,7 @@ impl Restic {
             .env("AWS_SECRET_ACCESS_KEY", credentials.secret_key.expose())
             .env("AWS_DEFAULT_REGION", &store.region)
             .env("RESTIC_CACHE_DIR", self.work.join("cache"))
-            .env("RESTIC_PROGRESS_FPS", "0.02")
+            .env("RESTIC_PROGRESS_FPS", PROGRESS_PER_SECOND)
             .env("GOMAXPROCS", processors().to_string())
             .env("HOME", &self.work)
             .env("TMPDIR", &self.work);

@@ -13,21 +13,27 @@ pub mod history;
 mod identity;
 pub mod source;
 
+use std::collections::BTreeSet;
+
 use capture::{Database, Evidence, Tools, etcd::StreamFacts, files::Entry};
 use capture_files::Files;
 use completeness::{Completeness, ShrinkGuard};
 use history::{History, policies};
 use identity::Identity;
 use model::{
+    Reason,
     environment::{ETCD_SNAPSHOT_FILE, EVIDENCE_FILE},
     lineage::Position,
     result::{Backup, EtcdFacts, Failure, Outcome},
     tags::Second,
 };
-use repository::{Expected, Opened, Snapshot, Summary};
+use repository::{Expected, Opened, Summary};
 use source::Source;
 
 use crate::{config::BackupConfig, report::Ended, repository_access::Repository, run::Run};
+
+/// Most policies that are named where another was meant.
+const NAMED: usize = 10;
 
 /// The file that is always captured.
 const ETCD_SNAPSHOT: u64 = 1;
@@ -80,7 +86,7 @@ impl Session {
         let listing = run.unless_stopped(opened.listing(&repository.bucket)).await?;
         let history = History::read(&listing.snapshots, config.owner());
         if history.is_empty() {
-            tell_of_others(&listing.snapshots, &config);
+            may_be_first(&config, &policies(&listing.snapshots, &config.cluster_uid))?;
         }
         let identity = Identity::new(&history, &config, &source, run.until())?;
         let objects_before = history.objects_before(&identity.lineage, config.accept_shrink.as_ref());
@@ -182,16 +188,52 @@ impl Session {
     }
 }
 
-/// Says whose backups are there where none is of this policy: its name may be mistyped.
-fn tell_of_others(snapshots: &[Snapshot], config: &BackupConfig) {
-    let BackupConfig { policy, cluster_uid, .. } = config;
-    let others = policies(snapshots, cluster_uid);
-    if !others.is_empty() {
-        tracing::warn!(policy, ?others, "the policy has no backup here yet, others of this cluster have");
+/// Where none is of this policy and cluster, the name of either may be mistyped.
+fn may_be_first(config: &BackupConfig, others: &BTreeSet<String>) -> Result<(), Failure> {
+    let BackupConfig { policy, cluster_uid, must_continue, .. } = config;
+    let others: Vec<_> = others.iter().take(NAMED).map(String::as_str).collect();
+    let others = if others.is_empty() {
+        "none of this cluster at all".to_owned()
+    } else {
+        format!("of {}", others.join(", "))
+    };
+    let found =
+        format!("the repository has no backup of policy {policy} and cluster {cluster_uid}, but {others}");
+    if *must_continue {
+        let message = format!("{found}: correct what is mistyped, or say with --first that it is the first");
+        return Err(Failure::new(Reason::InvalidSpec, message).at("--policy"));
     }
+    tracing::info!("{found}: this is the first");
+    Ok(())
 }
 
 /// How a failure of an inner step is told apart from one of the run itself.
 fn is_own_end(run: &Run, failure: &Failure) -> bool {
     run.stop_reason() == Some(failure.reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::{source::tests::config, *};
+
+    #[rstest]
+    #[case::of_a_schedule(false, &[], None)]
+    #[case::by_hand_in_an_empty_repository(true, &[], Some("but none of this cluster at all: correct"))]
+    #[case::by_hand_beside_others(true, &["kubedr-system/daily", "kubedr-system/hourly"], Some("but of kubedr-system/daily, kubedr-system/hourly: correct"))]
+    fn a_backup_that_is_the_first_is_let_be(
+        #[case] must_continue: bool,
+        #[case] others: &[&str],
+        #[case] refused: Option<&str>,
+    ) {
+        let config = BackupConfig { must_continue, ..config() };
+        let others = others.iter().map(|name| (*name).to_owned()).collect();
+        let failure = may_be_first(&config, &others).err();
+        assert_eq!(failure.is_some(), refused.is_some());
+        if let Some((failure, refused)) = failure.zip(refused) {
+            assert_eq!((failure.reason, failure.field.as_deref()), (Reason::InvalidSpec, Some("--policy")));
+            assert!(failure.message.contains(refused), "{failure}");
+        }
+    }
 }

@@ -68,6 +68,7 @@ pub(super) mod tests {
             max_rate: None,
             shrink_guard: 30,
             accept_shrink: None,
+            must_continue: false,
         }
     }
 }

@@ -25,16 +25,27 @@ const SETTLING: Duration = Duration::from_secs(3);
 /// not even the bucket is made unless an administrator allowed that.
 pub async fn init(config: InitConfig, run: Run) -> Outcome<Initialization> {
     let repository = Repository::new(&config.place, &run)?;
-    let created = run.unless_stopped(next(&config, &repository)).await? == Step::Make;
+    let attaching = attached(&config, &repository, &run).await;
+    let (opened, created) = attaching.map_err(|failure| repository.named(failure))?;
+    tracing::info!(repository = %opened.id(), created, "the repository is attached");
+    Ok(Initialization { repository_id: opened.id().clone(), created })
+}
+
+/// The repository, and whether it was made just now.
+async fn attached(
+    config: &InitConfig,
+    repository: &Repository,
+    run: &Run,
+) -> Result<(Opened, bool), Failure> {
+    let created = run.unless_stopped(next(config, repository)).await? == Step::Make;
     if created {
-        make(&repository).await?;
+        make(repository).await?;
     }
-    let opened = run.unless_stopped(open(&repository)).await?;
+    let opened = run.unless_stopped(open(repository)).await?;
     if !created {
         accept(opened.id(), config.pinned.as_ref(), config.replace.as_ref())?;
     }
-    tracing::info!(repository = %opened.id(), created, "the repository is attached");
-    Ok(Initialization { repository_id: opened.id().clone(), created })
+    Ok((opened, created))
 }
 
 /// Opens the repository that is there.

@@ -32,7 +32,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-pub use request::{EXAMPLES, Request};
+pub use request::{EXAMPLES, Request, USAGE};
 use tokio::{
     process::{Child, Command},
     runtime::Builder,
@@ -75,6 +75,16 @@ const FLAGS: [(&str, &str); 15] = [
     ("spec.region", "--region"),
     ("spec.shrinkGuard", "--shrink-guard"),
     ("spec.url", "--repository-url"),
+];
+
+/// What is wrong where the repository is not the one that is meant: the flag, and what to do.
+const REPOSITORY: [(Reason, &str, &str); 2] = [
+    (Reason::RepositoryGone, "--bucket", "correct --repository-url, --bucket or --prefix"),
+    (
+        Reason::RepositoryReplaced,
+        "--repository-id",
+        "give the id of the one that is meant, or none to take the one that is there",
+    ),
 ];
 
 /// Begins: outside of the room it makes it, waits for what is done in it and returns the exit code; inside there is
@@ -127,11 +137,35 @@ fn secrets() -> Secrets {
     }
 }
 
-/// The uid of the cluster: what it calls itself in its own etcd, where nobody says.
+/// The uid of the cluster: the one that is given, or what it calls itself in its own etcd.
 async fn cluster_uid(request: &Request, secrets: &Secrets) -> Result<String, Failure> {
-    if let Some(uid) = &request.cluster_uid {
-        return Ok(uid.clone());
-    }
+    agreed(request, stored_uid(request, secrets).await?)
+}
+
+/// Another uid than etcd's is believed only of a cluster that has backups already: its objects may be kept elsewhere in
+/// an etcd of several clusters.
+fn agreed(request: &Request, stored: Option<String>) -> Result<String, Failure> {
+    let message = match (&request.cluster_uid, stored) {
+        (Some(given), Some(stored)) if *given != stored && request.first => {
+            format!("etcd calls the cluster {stored}, and nothing is known of a cluster {given}: leave the flag out")
+        }
+        (Some(given), stored) => {
+            tracing::info!(uid = given, ?stored, "the cluster's uid is the given one");
+            return Ok(given.clone());
+        }
+        (None, Some(uid)) => {
+            tracing::info!(uid, "the cluster's uid is read from etcd");
+            return Ok(uid);
+        }
+        (None, None) => {
+            "the uid of the namespace kube-system cannot be read from etcd: each backup's tag `cluster:` has it".to_owned()
+        }
+    };
+    Err(Failure::new(Reason::InvalidSpec, message).at("--cluster-uid"))
+}
+
+/// What the cluster calls itself in its own etcd, where it is known how it stores that.
+async fn stored_uid(request: &Request, secrets: &Secrets) -> Result<Option<String>, Failure> {
     let credentials = secrets.etcd_credentials(&request.etcd_endpoint)?;
     let choice = choose(&survey(&request.etcd_endpoint, credentials.as_ref()).await)?;
     let connecting = Client::connect(&choice.endpoint, credentials.as_ref()).await;
@@ -139,21 +173,23 @@ async fn cluster_uid(request: &Request, secrets: &Secrets) -> Result<String, Fai
     for key in snapshot::stored_at(CLUSTER) {
         let value = client.get(key).await.map_err(|error| error.failure())?;
         if let Some(uid) = value.and_then(|value| snapshot::uid(&value)) {
-            tracing::info!(uid, "the cluster's uid is read from etcd");
-            return Ok(uid);
+            return Ok(Some(uid));
         }
     }
-    let message =
-        "the uid of the namespace kube-system cannot be read from etcd: each backup's tag `cluster:` has it";
-    Err(Failure::new(Reason::InvalidSpec, message).at("--cluster-uid"))
+    Ok(None)
 }
 
 /// A failure in the words of the command line. A reason's advice is of objects that a bare node has not.
 fn in_flags(failure: Failure) -> Failure {
     let renamed = |text: String| FLAGS.iter().fold(text, |text, (field, flag)| text.replace(field, flag));
     let Failure { reason, message, field } = failure;
-    let message = message.replace(reason.advice(), "");
-    Failure { reason, message: renamed(message.trim_end().to_owned()), field: field.map(renamed) }
+    let said = message.replace(reason.advice(), "");
+    let said = said.trim_end_matches([' ', '.']);
+    let (flag, message) = match REPOSITORY.iter().find(|(of, ..)| *of == reason) {
+        Some((_, flag, advice)) => (Some((*flag).to_owned()), format!("{said}: {advice}")),
+        None => (None, said.to_owned()),
+    };
+    Failure { reason, message: renamed(message), field: field.or(flag).map(renamed) }
 }
 
 /// Takes this process into the room of its request.
@@ -266,9 +302,13 @@ mod tests {
 
     #[test]
     fn a_failure_advises_nothing_that_a_bare_node_has_not() {
+        let message = format!("nobody may. {}", Reason::AccessDenied.advice());
+        let failure = in_flags(Failure::new(Reason::AccessDenied, message));
+        assert_eq!((failure.message.as_str(), failure.field), ("nobody may", None));
         let message = format!("it holds no repository. {}", Reason::RepositoryGone.advice());
         let failure = in_flags(Failure::new(Reason::RepositoryGone, message));
-        assert_eq!(failure.message, "it holds no repository.");
+        assert_eq!(failure.message, "it holds no repository: correct --repository-url, --bucket or --prefix");
+        assert_eq!(failure.field.as_deref(), Some("--bucket"));
     }
 
     #[test]
@@ -325,11 +365,31 @@ mod tests {
         assert_eq!(found.map_err(|failure| failure.reason), expected);
     }
 
+    #[rstest]
+    #[case::read("", Some("a"), Some("a"))]
+    #[case::given_and_read("--cluster-uid a", Some("a"), Some("a"))]
+    #[case::given_where_it_cannot_be_read("--cluster-uid b", None, Some("b"))]
+    #[case::another_that_must_have_backups("--cluster-uid b", Some("a"), Some("b"))]
+    #[case::another_that_has_none("--cluster-uid b --first", Some("a"), None)]
+    #[case::unknown("", None, None)]
+    fn a_cluster_is_called(
+        #[case] flags: &str,
+        #[case] stored: Option<&str>,
+        #[case] expected: Option<&str>,
+    ) {
+        let found = agreed(&request::tests::request(flags), stored.map(str::to_owned));
+        assert_eq!(found.as_deref().ok(), expected);
+        if let Err(failure) = found {
+            assert_eq!(
+                (failure.reason, failure.field.as_deref()),
+                (Reason::InvalidSpec, Some("--cluster-uid"))
+            );
+        }
+    }
+
     #[tokio::test]
-    async fn a_cluster_that_is_named_is_not_asked() {
+    async fn a_cluster_whose_etcd_is_silent_has_no_name() {
         let request = request::tests::request("--cluster-uid u --etcd-endpoint http://127.0.0.1:9");
-        assert_eq!(cluster_uid(&request, &secrets()).await, Ok("u".to_owned()));
-        let request = Request { cluster_uid: None, ..request };
         let failure = cluster_uid(&request, &secrets()).await.expect_err("nobody answers");
         assert_eq!(failure.reason, Reason::EtcdUnreachable);
     }

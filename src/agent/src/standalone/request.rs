@@ -23,15 +23,20 @@ const KUBEADMS_CLIENTS: [[&str; 2]; 2] = [
 /// Where the kernel tells the node's name.
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 
+/// The two ways to ask; clap would show the second one's flags as if none had to be.
+pub const USAGE: &str = "agent backup
+       agent backup --standalone --repository-url <URL> --bucket <NAME> --credentials-dir <FOLDER> \
+--policy <NAMESPACE/NAME> [OPTIONS]";
+
 /// What a person types at three in the morning.
 pub const EXAMPLES: &str = "\
 Without flags it does what its pod's environment says, which the operator wrote.
 
 Examples, as root on a node with etcd, restic beside the agent:
-  A kubeadm cluster, into the repository of its policy `nightly`; the three files are called
+  A kubeadm cluster, into the repository of its policy `test-backup`; the three files are called
   access_key, secret_key and restic_repo_password, as in the BackupLocation's Secret:
     agent backup --standalone --repository-url https://s3.example.org --bucket cluster-backups \\
-      --credentials-dir /root/keys --policy kubedr-system/nightly --certs-dir /etc/kubernetes/pki
+      --credentials-dir /root/keys --policy kubedr-system/test-backup --certs-dir /etc/kubernetes/pki
   The same with all that else the policy names, and only into the repository that is meant:
     … --extra-host-path /etc/kubernetes/encryption.yaml --repository-id 2f0c…64 digits
   RKE2, whose certificates are elsewhere:
@@ -40,7 +45,7 @@ Examples, as root on a node with etcd, restic beside the agent:
       --etcd-key /var/lib/rancher/rke2/server/tls/etcd/client.key \\
       --certs-dir /var/lib/rancher/rke2/server/tls
 
-docs/standalone.md tells the whole way, docs/platforms.md what other distributions call these files.";
+Of kubedr's documents standalone.md tells the whole way, platforms.md what other distributions call these files.";
 
 /// A backup of the node that this runs on. Seen by everyone on the node, so no secret is in it.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
@@ -76,6 +81,9 @@ pub struct Request {
     /// Policy whose backup this is: it is found, kept and removed with those of its schedule
     #[arg(long, value_name = "NAMESPACE/NAME", required = false, required_if_eq("standalone", "true"), value_parser = policy)]
     pub policy: String,
+    /// Say that no backup of this policy and cluster is there yet; where it is not said, one must be
+    #[arg(long)]
+    pub first: bool,
     /// uid of the namespace kube-system; read from etcd where it is not given
     #[arg(long, value_name = "UID", value_parser = word)]
     pub cluster_uid: Option<String>,
@@ -170,6 +178,7 @@ impl Request {
             max_rate: self.max_rate,
             shrink_guard: self.shrink_guard,
             accept_shrink: self.accept_shrink,
+            must_continue: !self.first,
         }
     }
 }
@@ -263,6 +272,7 @@ pub mod tests {
         assert_eq!(config.endpoints, ["https://127.0.0.1:2379"]);
         assert_eq!((config.pinned, config.job, config.certs_dir), (None, None, None));
         assert_eq!((config.shrink_guard, config.max_rate), (30, None));
+        assert!(config.must_continue);
     }
 
     #[test]
@@ -271,7 +281,7 @@ pub mod tests {
         let request = request(&format!(
             "--prefix a/b --region eu --bucket-lookup DNS --ca-file ca.crt --repository-id {id} --cluster-name c \
              --node-name n --etcd-endpoint http://a:1 --etcd-endpoint http://b:1 --certs-dir /pki/ \
-             --extra-host-path /etc//enc.yaml --max-rate 5 --shrink-guard 0 --deadline-seconds 100"
+             --extra-host-path /etc//enc.yaml --max-rate 5 --shrink-guard 0 --deadline-seconds 100 --first"
         ));
         assert!(!request.needs_etcd_client());
         let config = request.config("uid".to_owned(), crate::standalone::secrets());
@@ -284,6 +294,7 @@ pub mod tests {
         assert_eq!(config.certs_dir.as_deref(), Some("/pki"));
         assert_eq!(config.extra_host_paths, ["/etc/enc.yaml"]);
         assert_eq!((config.shrink_guard, config.max_rate), (0, Some(5)));
+        assert!(!config.must_continue);
     }
 
     #[test]

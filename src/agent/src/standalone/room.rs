@@ -18,6 +18,7 @@ use model::{
     result::Failure,
 };
 use nix::{
+    errno::Errno,
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
     sys::{prctl, signal::Signal},
@@ -45,7 +46,8 @@ const FILES: [(&str, &str); 2] = [("/etc/passwd", "root:x:0:0:root:/work:/\n"), 
 ///
 /// # Errors
 ///
-/// That of what is shown for what is not there, and `MountFailed` for what the kernel refuses. This process may be
+/// That of what is shown for what is not there, `InvalidSpec` for who is not root on the node itself, and `MountFailed`
+/// for what else the kernel refuses. This process may be
 /// half in the room then, and must end.
 pub fn enter(shown: &[Shown]) -> Result<(), Failure> {
     leave_the_node()?;
@@ -76,7 +78,9 @@ fn leave_the_node() -> Result<(), Failure> {
     unshare(flags).map_err(|error| {
         let what =
             "there is no namespace for this run: it needs to be root on the node itself, not in a container";
-        failed(what, error)
+        // Trying again makes nobody root.
+        let reason = if error == Errno::EPERM { Reason::InvalidSpec } else { Reason::MountFailed };
+        Failure { reason, ..failed(what, error) }
     })?;
     // What the node unmounts goes here too, and nothing that is mounted here is seen there.
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_SLAVE | MsFlags::MS_REC, None::<&str>)

@@ -27,14 +27,31 @@ pub struct Summary {
     pub total_duration: f64,
 }
 
+/// What is read of every line.
+#[derive(Deserialize)]
+struct Typed {
+    message_type: String,
+    #[serde(default)]
+    bytes_done: u64,
+}
+
 /// Whether a line is one of those that are read: a summary or an id, no progress.
 pub(super) fn is_message(line: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Typed {
-        message_type: String,
-    }
     let kind = serde_json::from_slice::<Typed>(line).map(|typed| typed.message_type);
     kind.is_ok_and(|kind| kind == "summary" || kind == "initialized")
+}
+
+/// Passes on how far a backup is.
+pub(super) fn tell_progress(line: &[u8]) {
+    if let Some(bytes) = progress(line) {
+        tracing::info!(bytes, "read so far");
+    }
+}
+
+/// Bytes that a backup has read, where a line says so of one that has begun.
+pub(super) fn progress(line: &[u8]) -> Option<u64> {
+    let Typed { message_type, bytes_done } = serde_json::from_slice(line).ok()?;
+    (message_type == "status" && bytes_done > 0).then_some(bytes_done)
 }
 
 /// The last line that is not empty.

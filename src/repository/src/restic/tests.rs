@@ -3,7 +3,7 @@ use rstest::rstest;
 use model::{BucketLookup, Store};
 
 use super::{
-    output::{is_message, is_new_enough, last_line, version},
+    output::{is_message, is_new_enough, last_line, progress, version},
     *,
 };
 use crate::access::tests::credentials;
@@ -132,6 +132,15 @@ fn a_version_is_read(#[case] text: &str, #[case] expected: Option<&str>, #[case]
 #[case::text("summary", false)]
 fn a_line_is_kept(#[case] line: &str, #[case] kept: bool) {
     assert_eq!(is_message(line.as_bytes()), kept);
+}
+
+#[rstest]
+#[case::of_a_backup(r#"{"message_type":"status","percent_done":0,"total_files":1,"bytes_done":1048576}"#, Some(1 << 20))]
+#[case::not_yet(r#"{"message_type":"status","percent_done":0}"#, None)]
+#[case::its_end(r#"{"message_type":"summary","bytes_done":1048576}"#, None)]
+#[case::text("status", None)]
+fn a_line_says_how_far_it_is(#[case] line: &str, #[case] bytes: Option<u64>) {
+    assert_eq!(progress(line.as_bytes()), bytes);
 }
 
 #[test]

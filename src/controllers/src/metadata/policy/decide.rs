@@ -78,6 +78,11 @@ fn not_ready(location: &BackupLocation) -> Failure {
     Failure::new(Reason::DestinationNotReady, message)
 }
 
+fn has_failed(location: &BackupLocation) -> bool {
+    let conditions = location.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    find(conditions, READY).is_some_and(|ready| ready.status == "False")
+}
+
 fn no_node(world: &World) -> Failure {
     let message = match world.policy.spec.node_label() {
         Some(label) => format!("no node carries the label {label:?}"),
@@ -94,7 +99,10 @@ fn refuse(world: &World, history: &History, failure: &Failure) -> Plan {
         Some(halt) => format!("{} {}: {}", text(failure), Reason::Suspended, halt.why),
         None => text(failure),
     };
-    let ready = Verdict::bad(failure.reason, message);
+    let is_known =
+        failure.reason != Reason::DestinationNotReady || world.location.as_ref().is_some_and(has_failed);
+    // A repository that is only being made is nobody's failure.
+    let ready = Verdict { holds: is_known.then_some(false), ..Verdict::bad(failure.reason, message) };
     let running = halt.map(|halt| halt.cronjob).filter(|cronjob| !is_suspended(cronjob));
     Plan {
         // Without the mark of what was applied: the next plan that can be carried out replaces it all.
@@ -174,8 +182,7 @@ fn instead(world: &World, history: &History, built: &CronJob) -> Instead {
 }
 
 fn ready(world: &World, history: &History, location: &BackupLocation) -> Verdict {
-    let conditions = location.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    if find(conditions, READY).is_some_and(|ready| ready.status == "False") {
+    if has_failed(location) {
         let failure = not_ready(location);
         return Verdict::bad(failure.reason, failure.message);
     }
