@@ -109,7 +109,10 @@ async fn change(etcd: &mut Etcd) -> Result<()> {
     etcd.put("compact_rev_key", b"1".to_vec()).await
 }
 
-/// What is read of a file; none where both refuse it.
+/// What is read of a file; none where both refuse it, or we alone for elements of a page that overlap.
+///
+/// Those are damage that only we see: both tools read each element by itself, so that one whose length has grown into
+/// the next is read with it. No writer of bbolt's files makes them.
 ///
 /// # Errors
 ///
@@ -126,6 +129,7 @@ async fn agreed(file: &Path) -> Result<Option<Contents>> {
             Ok(Some(contents))
         }
         (Ok(contents), Err(why)) => Err(anyhow::anyhow!("etcdutl refuses {contents:#?}: {why}")),
+        (Err(damage), Ok(_)) if damage.to_string().contains("behind the one before it") => Ok(None),
         (Err(damage), Ok(status)) => {
             Err(anyhow::anyhow!("refused ({damage}), etcdutl says {status:#?} and bbolt check {checked:?}"))
         }
