@@ -29,11 +29,10 @@ impl Repository {
     /// Reads the Secret; asks nobody yet.
     pub fn new(place: &Place, run: &Run) -> Result<Self, Failure> {
         let credentials = place.secrets.bucket_credentials()?;
-        let repository = place.store.repository();
         let access = Access { store: place.store.clone(), credentials, ca_file: place.ca_file.clone() };
         let finisher = Restic::new(&access, &place.mounts.work()).handing_on(place.secrets.names());
         let restic = finisher.clone().stopped_by(run.stop());
-        Ok(Self { restic, finisher, bucket: Bucket::new(&access)?, place: repository })
+        Ok(Self { restic, finisher, bucket: Bucket::new(&access)?, place: place.store.repository() })
     }
 
     /// Looks what is there; a missing bucket is a finding.

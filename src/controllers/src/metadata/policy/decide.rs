@@ -6,11 +6,7 @@ use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use kube::ResourceExt;
 use model::{Reason, result::Failure};
-use runtime::{
-    MetadataPatch, Plan, Target, apply_of,
-    conditions::{Verdict, find},
-    dynamic, status_of,
-};
+use runtime::{MetadataPatch, Plan, Target, apply_of, conditions::Verdict, dynamic, status_of};
 
 use super::{
     build::{self, Way},
@@ -72,15 +68,18 @@ fn prepare(world: &World) -> Result<Way<'_>, Failure> {
 }
 
 fn not_ready(location: &BackupLocation) -> Failure {
-    let conditions = location.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let said = Verdict::stored(conditions, READY);
+    let said = readiness(location);
     let message = format!("BackupLocation {:?}: {}: {}", location.name_any(), said.reason, said.message);
     Failure::new(Reason::DestinationNotReady, message)
 }
 
 fn has_failed(location: &BackupLocation) -> bool {
+    readiness(location).holds == Some(false)
+}
+
+fn readiness(location: &BackupLocation) -> Verdict {
     let conditions = location.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    find(conditions, READY).is_some_and(|ready| ready.status == "False")
+    Verdict::stored(conditions, READY)
 }
 
 fn no_node(world: &World) -> Failure {

@@ -1,5 +1,6 @@
 use api::{MetadataBackupPolicyStatus, MetadataBackupRecord, conditions, conditions::FRESH};
 use rstest::rstest;
+use runtime::conditions::find;
 use serde_json::json;
 
 use super::*;
