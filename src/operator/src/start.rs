@@ -134,19 +134,23 @@ async fn lead(
 impl Assembly<'_> {
     fn start(&self, health: &Health, stop: &CancellationToken) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
-        let wiring = |name, conditions| Wiring {
+        let wiring = |name, complaint| Wiring {
             name,
-            conditions,
+            complaint,
             synced: health.gate(name),
             meter: self.told.meters.meter(name),
             stop: stop.clone(),
         };
         let records = self.context(record::MANAGER);
-        tasks.spawn(location::run(self.context(location::MANAGER), wiring("location", location::CONDITIONS)));
-        tasks.spawn(policy::run(self.context(policy::MANAGER), wiring("policy", policy::CONDITIONS)));
-        tasks.spawn(record::run_jobs(records.clone(), wiring("record-jobs", &[])));
-        tasks.spawn(record::run_records(records, wiring("record", record::CONDITIONS)));
-        tasks.spawn(restore::run(self.context(restore::MANAGER), wiring("restore", restore::CONDITIONS)));
+        tasks.spawn(location::run(
+            self.context(location::MANAGER),
+            wiring("location", Some(location::COMPLAINT)),
+        ));
+        tasks.spawn(policy::run(self.context(policy::MANAGER), wiring("policy", Some(policy::COMPLAINT))));
+        tasks.spawn(record::run_jobs(records.clone(), wiring("record-jobs", None)));
+        tasks.spawn(record::run_records(records, wiring("record", Some(record::COMPLAINT))));
+        tasks
+            .spawn(restore::run(self.context(restore::MANAGER), wiring("restore", Some(restore::COMPLAINT))));
         self.start_outside(stop, &mut tasks);
         tasks
     }
@@ -156,7 +160,7 @@ impl Assembly<'_> {
     fn start_outside(&self, stop: &CancellationToken, tasks: &mut JoinSet<()>) {
         let wiring = |name| Wiring {
             name,
-            conditions: &[],
+            complaint: None,
             synced: Gate::default(),
             meter: self.told.meters.meter(name),
             stop: stop.clone(),

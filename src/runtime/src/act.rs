@@ -51,7 +51,7 @@ where
         write_status(ctx, status).await?;
     }
     for event in &plan.events {
-        tell(ctx, owner, event).await;
+        tell(ctx, &Target::of(owner), event).await;
     }
     if !refused.of_creation {
         for patch in &plan.patch {
@@ -189,31 +189,38 @@ async fn patch_metadata(ctx: &Context, patch: &MetadataPatch) -> Result<(), Erro
 
 /// Tells what changed, beside the object: the API server takes an event nowhere else. One that is lost is not worth
 /// a failed reconcile: the condition says the same.
-async fn tell<K: Resource<DynamicType = ()>>(ctx: &Context, owner: &K, event: &Event) {
-    let namespace = owner.namespace().unwrap_or_else(|| ctx.namespace.clone());
-    let events = Api::<ApiEvent>::namespaced(ctx.client.clone(), &namespace);
-    let object = event_object(ctx, owner, event);
+pub(crate) async fn tell(ctx: &Context, target: &Target, event: &Event) {
+    let events = Api::<ApiEvent>::namespaced(ctx.client.clone(), &target.namespace);
+    let object = event_object(ctx, target, event);
     if let Err(error) = call(events.create(&PostParams::default(), &object)).await {
         tracing::warn!(reason = event.reason, error = model::chain(&error), "failed to write an event");
     }
 }
 
-fn event_object<K: Resource<DynamicType = ()>>(ctx: &Context, owner: &K, event: &Event) -> ApiEvent {
+fn event_object(ctx: &Context, target: &Target, event: &Event) -> ApiEvent {
+    let Target { types, namespace, name, uid, .. } = target.clone();
     let importance = match event.importance {
         Importance::Normal => "Normal",
         Importance::Warning => "Warning",
     };
     ApiEvent {
         metadata: ObjectMeta {
-            generate_name: Some(format!("{}-", owner.name_any())),
-            namespace: owner.namespace(),
+            generate_name: Some(format!("{name}-")),
+            namespace: Some(namespace.clone()),
             ..ObjectMeta::default()
         },
         action: Some(event.action.to_owned()),
         event_time: Some(MicroTime(ctx.now())),
         note: Some(cut(&format!("{}: {}", event.word, event.message), MAX_NOTE)),
         reason: Some(event.reason.to_owned()),
-        regarding: Some(ObjectReference { field_path: None, ..owner.object_ref(&()) }),
+        regarding: Some(ObjectReference {
+            api_version: Some(types.api_version),
+            kind: Some(types.kind),
+            namespace: Some(namespace),
+            name: Some(name),
+            uid: Some(uid),
+            ..ObjectReference::default()
+        }),
         reporting_controller: Some(ctx.manager.to_owned()),
         reporting_instance: Some(cut(&ctx.instance, 128)),
         type_: Some(importance.to_owned()),

@@ -9,6 +9,7 @@ use std::{
 };
 
 use futures::StreamExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
     Api, Resource, ResourceExt,
     core::{DeserializeGuard, NamespaceResourceScope},
@@ -19,15 +20,15 @@ use kube::{
     },
 };
 use model::Reason;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Context, Done, Error, Target,
-    act::{api_of, write_status},
+    Context, Done, Error, Event, Importance, Target,
+    act::{api_of, tell, write_status},
     call,
-    conditions::{self, Page},
+    conditions::{self, Page, READY, Verdict},
     metrics::Meter,
     plan::{status_object, without_nulls},
 };
@@ -51,13 +52,36 @@ impl Gate {
     }
 }
 
+/// How a controller says on an object of its own that a look at it failed.
+#[derive(Clone, Copy, Debug)]
+pub struct Complaint {
+    /// Conditions that it owns on the object; `Ready` says why.
+    pub conditions: &'static [&'static str],
+    /// Word of the event, for example `BackupFailed`.
+    pub event: &'static str,
+    /// The verb that is not carried out, for example `backup`.
+    pub action: &'static str,
+}
+
+impl Complaint {
+    fn event(&self, said: Verdict) -> Event {
+        Event {
+            importance: Importance::Warning,
+            reason: self.event,
+            action: self.action,
+            word: said.reason,
+            message: said.message,
+        }
+    }
+}
+
 /// How one controller is tied to its process.
 #[derive(Clone, Debug)]
 pub struct Wiring {
     /// Name of the controller, for the log.
     pub name: &'static str,
-    /// Conditions that it owns on its objects; empty for objects that are not kubedr's.
-    pub conditions: &'static [&'static str],
+    /// How it says on its objects that a look failed; none for objects that are not its own.
+    pub complaint: Option<Complaint>,
     /// Opens when the controller's cache is filled.
     pub synced: Gate,
     /// Counts what it does.
@@ -79,6 +103,7 @@ pub async fn drive<K, C, Reconcile, Running>(
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
         + Debug
+        + Serialize
         + DeserializeOwned
         + Send
         + Sync
@@ -121,7 +146,7 @@ where
     }
 }
 
-/// One reconcile, its one log line, and `Ready=False` where it failed.
+/// One reconcile, its one log line, and `Ready=False` and an event where it failed.
 async fn supervise<K, C, Reconcile, Running>(
     wiring: &Wiring,
     known: &Target,
@@ -129,16 +154,26 @@ async fn supervise<K, C, Reconcile, Running>(
     reconcile: Reconcile,
 ) -> Result<Action, Error>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned,
     C: AsRef<Context>,
     Reconcile: Fn(Arc<K>, Arc<C>) -> Running,
     Running: Future<Output = Result<Done, Error>>,
 {
     let begun = Instant::now();
-    let result = on_newest(known, &context, reconcile).await;
+    let ctx: &Context = (*context).as_ref();
+    let found = newest::<K>(known, ctx).await;
+    let before = found.as_ref().ok().cloned().flatten();
+    let result = match found {
+        Ok(Some(object)) => reconcile(object, context.clone()).await,
+        Ok(None) => Ok(Done::default()),
+        Err(error) => Err(error),
+    };
     wiring.meter.took(begun.elapsed());
     log(wiring, &known.name, &result, begun);
-    let ctx: &Context = (*context).as_ref();
     match result {
         Ok(done) => {
             ctx.retries.succeeded(known);
@@ -146,34 +181,27 @@ where
         }
         Err(error) => {
             wiring.meter.failed(error.reason());
-            if !wiring.conditions.is_empty() {
-                report(ctx, known, wiring.conditions, &error).await;
+            if let Some(complaint) = &wiring.complaint {
+                let before = before.map(|object| told(&*object));
+                report(ctx, known, (complaint, before), &error).await;
             }
             Err(error)
         }
     }
 }
 
-/// Reconciles the object as the API server has it now.
+/// The object as the API server has it now; none if it is gone.
 ///
 /// A cache may lag behind what the last reconcile wrote, and an event would be told twice.
-async fn on_newest<K, C, Reconcile, Running>(
-    known: &Target,
-    context: &Arc<C>,
-    reconcile: Reconcile,
-) -> Result<Done, Error>
+async fn newest<K>(known: &Target, ctx: &Context) -> Result<Option<Arc<K>>, Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-    C: AsRef<Context>,
-    Reconcile: Fn(Arc<K>, Arc<C>) -> Running,
-    Running: Future<Output = Result<Done, Error>>,
 {
-    let ctx: &Context = (**context).as_ref();
     let api = Api::<DeserializeGuard<K>>::namespaced(ctx.client.clone(), &known.namespace);
     let found = call(api.get_opt(&known.name)).await;
     match found.map_err(|source| Error::Read { what: "the object", source })? {
-        None => Ok(Done::default()),
-        Some(DeserializeGuard(Ok(object))) => reconcile(Arc::new(object), context.clone()).await,
+        None => Ok(None),
+        Some(DeserializeGuard(Ok(object))) => Ok(Some(Arc::new(object))),
         Some(DeserializeGuard(Err(invalid))) => Err(Error::Malformed(invalid.error)),
     }
 }
@@ -198,32 +226,54 @@ fn retry<K: Resource<DynamicType = ()>>(object: &K, ctx: &Context) -> Action {
     Action::requeue(ctx.retries.failed(&Target::of(object)))
 }
 
-/// Puts an error into the `Ready` condition, next to everything that was known before.
+/// What an object says of itself.
+fn told(object: &impl Serialize) -> Vec<Condition> {
+    let object = serde_json::to_value(object).expect("Kubernetes types serialise");
+    conditions::of(&object["status"])
+}
+
+/// How a controller complains, and what was said before the look that failed, where that is known.
+type Complaining<'a> = (&'a Complaint, Option<Vec<Condition>>);
+
+/// Puts an error into the `Ready` condition, next to everything that was known before, and tells it where it is news.
 ///
 /// The object is read again: a status must not go back to what a cache held.
-async fn report(ctx: &Context, target: &Target, owned: &[&str], error: &Error) {
-    if let Err(unsaid) = try_report(ctx, target, owned, error).await {
+async fn report(ctx: &Context, target: &Target, complaining: Complaining<'_>, error: &Error) {
+    if let Err(unsaid) = try_report(ctx, target, complaining, error).await {
         tracing::warn!(name = target.name, error = model::chain(&unsaid), "failed to report an error");
     }
 }
 
-async fn try_report(ctx: &Context, target: &Target, owned: &[&str], error: &Error) -> Result<(), Error> {
+async fn try_report(
+    ctx: &Context,
+    target: &Target,
+    (complaint, before): Complaining<'_>,
+    error: &Error,
+) -> Result<(), Error> {
     let Target { types, namespace, name, .. } = target;
     let found = match call(api_of(ctx, types, namespace).get(name)).await {
         Err(gone) if gone.is_not_found() => return Ok(()),
         found => found.map_err(|source| Error::Read { what: "the object", source })?,
     };
+    if found.uid().as_deref() != Some(&target.uid) {
+        return Ok(());
+    }
     let stored = found.data.get("status").map_or(Value::Null, without_nulls);
     let previous = conditions::of(&stored);
     let page = Page { previous: &previous, generation: found.metadata.generation, now: ctx.now() };
-    let status = conditions::failed(&page, &stored, owned, error);
-    if stored == status || found.uid().as_deref() != Some(&target.uid) {
-        return Ok(());
+    let status = conditions::failed(&page, &stored, complaint.conditions, error);
+    if stored != status {
+        let mut write = status_object(target, &status);
+        // Another loop may have written since, under the same name: it knows more than this one.
+        write.metadata.resource_version = found.metadata.resource_version;
+        write_status(ctx, &write).await?;
     }
-    let mut write = status_object(target, &status);
-    // Another loop may have written since, under the same name: it knows more than this one.
-    write.metadata.resource_version = found.metadata.resource_version;
-    write_status(ctx, &write).await
+    let said = Verdict::bad(error.reason(), model::chain(error));
+    // What was refused the status says already, written by the look itself.
+    if said.is_news(before.as_ref().unwrap_or(&previous), READY) {
+        tell(ctx, target, &complaint.event(said)).await;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -22,6 +22,6 @@ mod apiserver;
 pub use act::{Done, act};
 pub use call::{CallError, TIMEOUT, call};
 pub use context::Context;
-pub use drive::{Gate, Wiring, drive};
+pub use drive::{Complaint, Gate, Wiring, drive};
 pub use error::Error;
 pub use plan::{Event, Importance, MetadataPatch, Plan, Target, apply_of, dynamic, fingerprint, status_of};

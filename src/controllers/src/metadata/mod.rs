@@ -6,6 +6,13 @@ pub mod record;
 pub mod restore;
 
 use model::{Violation, result::Failure};
+use runtime::Complaint;
+
+/// What the controller of a kind says on an object when a look at it fails, besides in these conditions.
+const fn complaint<K: outside::Kind>(conditions: &'static [&'static str]) -> Complaint {
+    let (event, work) = K::EVENT;
+    Complaint { conditions, event, action: work.verb() }
+}
 
 /// Everything that is wrong with an object, as one failure: a user corrects it in one round.
 fn refusal(found: &[Violation]) -> Option<Failure> {

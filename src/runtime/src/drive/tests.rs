@@ -6,6 +6,10 @@ use crate::apiserver::{Step, answers, context, refuses};
 
 const PATH: &str = "/api/v1/namespaces/backup/pods/etcd";
 
+fn an_event() -> Step {
+    answers("POST /apis/events.k8s.io/v1/namespaces/backup/events", 201, json!({ "metadata": {} }))
+}
+
 struct Surroundings(Context);
 
 impl AsRef<Context> for Surroundings {
@@ -34,7 +38,11 @@ async fn outcome(
     let (ctx, heard) = context(script);
     let wiring = Wiring {
         name: "test",
-        conditions: &["Ready", "Fresh"],
+        complaint: Some(Complaint {
+            conditions: &["Ready", "Fresh"],
+            event: "BackupFailed",
+            action: "backup",
+        }),
         synced: Gate::default(),
         meter: Meter::default(),
         stop: CancellationToken::new(),
@@ -55,13 +63,14 @@ async fn a_deleted_object_is_not_reconciled() {
 }
 
 #[tokio::test]
-async fn a_failed_reconcile_says_so_in_the_objects_status() {
+async fn a_failed_reconcile_says_so_in_the_objects_status_and_in_an_event() {
     let object = stored(&json!({ "containers": [] }));
     let (done, heard) = outcome(
         vec![
             answers(&format!("GET {PATH}"), 200, object.clone()),
             answers(&format!("GET {PATH}"), 200, object.clone()),
             answers(&format!("PATCH {PATH}/status"), 200, object),
+            an_event(),
         ],
         taken,
     )
@@ -73,6 +82,32 @@ async fn a_failed_reconcile_says_so_in_the_objects_status() {
     assert_eq!(status["conditions"][0]["reason"], "NameTaken");
     assert_eq!(status["conditions"][1]["status"], "Unknown");
     assert_eq!(heard[2].1["metadata"]["resourceVersion"], "7", "nobody else's write is undone");
+    let event = &heard[3].1;
+    assert_eq!(event["note"], "NameTaken: Job \"a\" exists but is not ours");
+    assert_eq!((&event["reason"], &event["action"]), (&json!("BackupFailed"), &json!("backup")));
+    assert_eq!((&event["regarding"]["kind"], &event["regarding"]["uid"]), (&json!("Pod"), &json!("u")));
+}
+
+/// The look wrote the status itself, with all else that it found.
+#[tokio::test]
+async fn what_the_status_says_already_since_this_look_is_told_in_an_event_too() {
+    let before = stored(&json!({ "containers": [] }));
+    let mut after = before.clone();
+    after["status"] = said(&after["status"]);
+    let script = vec![
+        answers(&format!("GET {PATH}"), 200, before),
+        answers(&format!("GET {PATH}"), 200, after),
+        an_event(),
+    ];
+    let (_, heard) = outcome(script, taken).await;
+    assert_eq!(heard[2].1["note"], "NameTaken: Job \"a\" exists but is not ours");
+}
+
+/// A status that says that the name is taken.
+fn said(status: &Value) -> Value {
+    let error = taken().expect_err("an error");
+    let page = Page { previous: &[], generation: Some(3), now: crate::apiserver::noon() };
+    conditions::failed(&page, status, &["Ready", "Fresh"], &error)
 }
 
 #[tokio::test]
@@ -83,6 +118,7 @@ async fn an_object_of_another_shape_says_so_and_is_not_reconciled() {
             answers(&format!("GET {PATH}"), 200, malformed.clone()),
             answers(&format!("GET {PATH}"), 200, malformed.clone()),
             answers(&format!("PATCH {PATH}/status"), 200, malformed),
+            an_event(),
         ],
         || Ok(Done::default()),
     )
@@ -94,10 +130,7 @@ async fn an_object_of_another_shape_says_so_and_is_not_reconciled() {
 #[tokio::test]
 async fn what_was_said_before_is_not_written_again() {
     let mut object = stored(&json!({ "containers": [] }));
-    let now = crate::apiserver::noon();
-    let error = taken().expect_err("an error");
-    let page = Page { previous: &[], generation: Some(3), now };
-    object["status"] = conditions::failed(&page, &object["status"], &["Ready", "Fresh"], &error);
+    object["status"] = said(&object["status"]);
     let read = || answers(&format!("GET {PATH}"), 200, object.clone());
     let (done, heard) = outcome(vec![read(), read()], taken).await;
     done.expect_err("it failed");

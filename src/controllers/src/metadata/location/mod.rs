@@ -22,9 +22,9 @@ use kube::{
     core::DeserializeGuard,
     runtime::{Controller, reflector::ObjectRef, watcher},
 };
-use runtime::{Done, Error, Wiring, act};
+use runtime::{Complaint, Done, Error, Wiring, act};
 
-use crate::{Context, upstream};
+use crate::{Context, metadata::complaint, upstream};
 
 /// Name of the controller, to the API server and in the log.
 pub const MANAGER: &str = "kubedr-operator/location";
@@ -52,8 +52,8 @@ pub async fn run(context: Arc<Context>, wiring: Wiring) {
     runtime::drive(controller, wiring, context, reconcile).await;
 }
 
-/// Conditions that the controller owns.
-pub const CONDITIONS: &[&str] = conditions::OF_LOCATION;
+/// What the controller says on a location when a look at it fails.
+pub const COMPLAINT: Complaint = complaint::<BackupLocation>(conditions::OF_LOCATION);
 
 fn location_of(pod: &Pod) -> Option<ObjectRef<DeserializeGuard<BackupLocation>>> {
     let name = pod.labels().get(label::LOCATION)?;

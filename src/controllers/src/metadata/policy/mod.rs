@@ -37,15 +37,15 @@ use kube::{
         watcher,
     },
 };
-use runtime::{Done, Error, Wiring, act};
+use runtime::{Complaint, Done, Error, Wiring, act};
 
-use crate::{Context, upstream};
+use crate::{Context, metadata::complaint, upstream};
 
 /// Name of the controller, to the API server and in the log.
 pub const MANAGER: &str = "kubedr-operator/policy";
 
-/// Conditions that the controller owns.
-pub const CONDITIONS: &[&str] = conditions::OF_POLICY;
+/// What the controller says on a policy when a look at it fails.
+pub const COMPLAINT: Complaint = complaint::<MetadataBackupPolicy>(conditions::OF_POLICY);
 
 /// What the controller may do, besides what all Jobs take.
 pub const RBAC: &[Rule] = &[

@@ -280,9 +280,9 @@ pub fn events(world: &World, history: &History, (ready, retained): (&Verdict, &V
     let is_early = history.stuck().is_some() || fresh.reason == Reason::MissedRun;
     let is_stuck = is_early && fresh.is_news(world.conditions(), FRESH);
     let stuck = is_stuck.then(|| warning("BackupFailed", Work::Backup, &fresh));
-    // One of a series of tries is enough, and its end is told too.
-    let was_bad = find(world.conditions(), FRESH).is_some_and(|told| told.status == "False");
-    let retried = history.retried().filter(|_| !was_bad).map(|failure| {
+    // One of a series of tries that fail alike is enough, and its end is told too.
+    let is_retried = fresh.is_news(world.conditions(), FRESH);
+    let retried = history.retried().filter(|_| is_retried).map(|failure| {
         let said = said(failure);
         let message = format!("{} It is tried again.", said.message);
         warning("BackupFailed", Work::Backup, &Verdict { message, ..said })

@@ -25,15 +25,15 @@ use kube::{
     core::DeserializeGuard,
     runtime::{Controller, watcher},
 };
-use runtime::{Done, Error, Wiring, act};
+use runtime::{Complaint, Done, Error, Wiring, act};
 
-use crate::{Context, upstream};
+use crate::{Context, metadata::complaint, upstream};
 
 /// Name of the controller, to the API server and in the log.
 pub const MANAGER: &str = "kubedr-operator/record";
 
-/// Conditions that the controller owns.
-pub const CONDITIONS: &[&str] = conditions::OF_RECORD;
+/// What the controller says on a record when a look at it fails.
+pub const COMPLAINT: Complaint = complaint::<MetadataBackupRecord>(conditions::OF_RECORD);
 
 /// What the controller may do.
 pub const RBAC: &[Rule] = &[

@@ -16,15 +16,15 @@ use kube::{
     core::DeserializeGuard,
     runtime::{Controller, watcher},
 };
-use runtime::{Done, Error, Wiring, act};
+use runtime::{Complaint, Done, Error, Wiring, act};
 
-use crate::Context;
+use crate::{Context, metadata::complaint};
 
 /// Name of the controller, to the API server and in the log.
 pub const MANAGER: &str = "kubedr-operator/restore";
 
-/// Conditions that the controller owns.
-pub const CONDITIONS: &[&str] = conditions::OF_RESTORE;
+/// What the controller says on a restore when a look at it fails.
+pub const COMPLAINT: Complaint = complaint::<MetadataRestore>(conditions::OF_RESTORE);
 
 /// What the controller may do.
 pub const RBAC: &[Rule] = &[

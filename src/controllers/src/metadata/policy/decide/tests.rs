@@ -280,6 +280,17 @@ fn a_run_whose_first_pod_failed(
     assert!(decide(&world.written()).events.is_empty(), "told once");
 }
 
+#[rstest]
+#[case::as_the_run_before_did_it_is_told_with_its_end(Reason::EtcdUnreachable, 0)]
+#[case::otherwise_it_is_told_at_once(Reason::NoSpace, 1)]
+fn of_a_try_that_fails(#[case] reason: Reason, #[case] events: usize) {
+    let mut world = running().failed("10:00").written().without_a_pod(None);
+    let job = world.backups.last().expect("a Job");
+    world.pods.push(ended_pod(job, "Failed", (75, &failure("backup", reason))));
+    assert_eq!(said(&world, FRESH), format!("False/{reason}"));
+    assert_eq!(decide(&world).events.len(), events);
+}
+
 #[test]
 fn a_run_that_hangs_is_looked_at_within_the_minute() {
     let again = decide(&running().hanging("ContainerCreating")).again.expect("again");
