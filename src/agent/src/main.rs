@@ -121,6 +121,11 @@ fn now() -> Timestamp {
 
 fn usage(error: &clap::Error) -> ExitCode {
     _ = error.print();
+    usage_code(error)
+}
+
+/// Whoever asks for help has made no mistake.
+fn usage_code(error: &clap::Error) -> ExitCode {
     if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
 }
 
@@ -131,5 +136,21 @@ fn log_to_stderr(format: LogFormat, filter: &str) {
     match format {
         LogFormat::Text => log.with_target(false).init(),
         LogFormat::Json => log.json().init(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::an_unknown_flag(&["agent", "backup", "--nonsense"], ExitCode::from(64))]
+    #[case::no_verb(&["agent"], ExitCode::from(64))]
+    #[case::a_question(&["agent", "backup", "--help"], ExitCode::SUCCESS)]
+    fn a_command_line_ends_with(#[case] words: &[&str], #[case] code: ExitCode) {
+        let error = Arguments::try_parse_from(words).expect_err("nothing is to be done");
+        assert_eq!(usage_code(&error), code);
     }
 }

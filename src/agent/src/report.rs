@@ -161,6 +161,7 @@ mod tests {
 
     #[rstest]
     #[case::by_its_reason(Reason::WrongPassword, None, 67)]
+    #[case::a_bug(Reason::Bug, None, 70)]
     #[case::terminated(Reason::Killed, Some(143), 143)]
     #[case::interrupted(Reason::Killed, Some(130), 130)]
     #[case::restic_was_killed_by_someone_else(Reason::Killed, None, 75)]

@@ -46,14 +46,7 @@ impl Repository {
 
     /// A failure that is about what is in this place, with its name.
     pub fn named(&self, failure: Failure) -> Failure {
-        if !matches!(
-            failure.reason,
-            Reason::RepositoryGone | Reason::RepositoryReplaced | Reason::RepositoryHalfMade
-        ) || failure.message.contains(&self.place)
-        {
-            return failure;
-        }
-        Failure { message: format!("{}: {}", self.place, failure.message), ..failure }
+        with_place(&self.place, failure)
     }
 
     /// Opens the pinned repository, or the one that is there where none was, and clears the locks of those that died.
@@ -79,6 +72,17 @@ impl Repository {
         };
         run.unless_stopped(opening).await.map_err(|failure| self.named(failure))
     }
+}
+
+fn with_place(place: &str, failure: Failure) -> Failure {
+    let is_of_it = matches!(
+        failure.reason,
+        Reason::RepositoryGone | Reason::RepositoryReplaced | Reason::RepositoryHalfMade
+    );
+    if !is_of_it || failure.message.contains(place) {
+        return failure;
+    }
+    Failure { message: format!("{place}: {}", failure.message), ..failure }
 }
 
 /// Whether there is a repository at all where one was pinned.
@@ -131,5 +135,15 @@ mod tests {
         assert_eq!(same(&id('a'), &id('a')), Ok(()));
         let failure = same(&id('b'), &id('a')).expect_err("another");
         assert_eq!(failure.reason, Reason::RepositoryReplaced);
+    }
+
+    #[test]
+    fn a_repository_that_is_not_meant_is_named_with_its_place() {
+        let place = "s3:https://s3.example.org/b";
+        let replaced = with_place(place, same(&id('b'), &id('a')).expect_err("another"));
+        assert!(replaced.message.starts_with(&format!("{place}: the repository b")), "{replaced}");
+        assert_eq!(with_place(place, replaced.clone()), replaced, "once");
+        let other = Failure::new(Reason::WrongPassword, "no key found");
+        assert_eq!(with_place(place, other.clone()), other);
     }
 }

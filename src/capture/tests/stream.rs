@@ -1,7 +1,7 @@
 //! What becomes of a snapshot when the member, its cluster or the network fails.
 mod fake_member;
 
-use std::{pin::Pin, task};
+use std::{pin::Pin, task, time::Duration};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use capture::etcd::{Interrupted, StreamFacts, Wanted, stream};
@@ -9,7 +9,13 @@ use etcd::{Client, choose, survey};
 use fake_member::{Lie, Member, Quorum};
 use model::Reason;
 use rstest::rstest;
-use tokio::{io::AsyncWrite, net::TcpListener};
+use tokio::{
+    io::{AsyncReadExt, AsyncWrite, duplex},
+    net::TcpListener,
+    pin, select,
+    task::yield_now,
+    time::{advance, pause},
+};
 
 /// A database of 1.2 MB, most of it free, and its hash.
 fn snapshot() -> Vec<u8> {
@@ -55,6 +61,42 @@ async fn a_snapshot_that_ends(#[case] lie: Lie, #[case] reason: Reason) {
         panic!("it was taken for whole")
     };
     assert_eq!(failure.reason, reason, "{failure}");
+}
+
+/// Lets time pass second by second, in each of which whatever is asked can be answered.
+async fn seconds(count: u32) {
+    for _ in 0..count {
+        advance(Duration::from_secs(1)).await;
+        for _ in 0..20 {
+            yield_now().await;
+        }
+    }
+}
+
+/// It answers when it is asked whether it lives, so that only what it does not send tells.
+#[tokio::test]
+async fn a_snapshot_that_hangs_in_the_middle_is_given_up_after_a_minute() {
+    let half = (snapshot().len() - 32) / 2;
+    let (mut reader, mut writer) = duplex(2 * half);
+    let (streaming, mut read) = (streamed(Lie::Hangs, &mut writer), vec![0; half]);
+    pin!(streaming);
+    select! {
+        _ = &mut streaming => panic!("it ended before its middle"),
+        read = reader.read_exact(&mut read) => assert_eq!(read.expect("the first half comes"), half),
+    }
+    // Not before: a clock that stands still does not wait for a network.
+    pause();
+    select! {
+        _ = &mut streaming => panic!("a member under load may take its time"),
+        () = seconds(58) => {}
+    }
+    let ended = select! {
+        ended = &mut streaming => ended,
+        () = seconds(4) => panic!("it is still waited for"),
+    };
+    let Err(Interrupted::Source(failure)) = ended else { panic!("it was taken for whole") };
+    assert_eq!(failure.reason, Reason::SnapshotTruncated, "{failure}");
+    assert!(failure.message.contains(&format!("after {half} bytes")), "{failure}");
 }
 
 /// A pipe whose reader is gone.

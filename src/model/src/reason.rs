@@ -226,6 +226,16 @@ mod tests {
         }
     }
 
+    /// Whoever runs the agent by hand, and the Job, go by these.
+    #[test]
+    fn what_no_other_try_mends_is_final() {
+        let codes = [Reason::InvalidSpec, Reason::Bug, Reason::ConnectionRefused].map(Reason::exit_code);
+        assert_eq!(codes, [65, 70, 75]);
+        for reason in Reason::ALL {
+            assert!(matches!(reason.exit_code(), 0 | 64..=75), "{reason}");
+        }
+    }
+
     #[test]
     fn an_unknown_word_is_refused_and_only_its_beginning_repeated() {
         let error = "x".repeat(5000).parse::<Reason>().expect_err("unknown");

@@ -390,6 +390,14 @@ impl Intercept for DateOfAnswer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::empty_server;
+
+    #[tokio::test]
+    async fn a_server_whose_clock_is_far_off_is_named_although_it_answers() {
+        let bucket = Bucket::new(&empty_server::access().await).expect("a client");
+        let failure = bucket.contents().await.expect_err("its clock stands still");
+        assert_eq!(failure.reason, Reason::ClockSkew, "{failure}");
+    }
 
     #[test]
     fn clocks_that_are_too_far_apart_are_both_told() {

@@ -12,6 +12,8 @@
 mod access;
 mod bucket;
 mod connection;
+#[cfg(test)]
+mod empty_server;
 mod format;
 mod listing;
 mod locks;

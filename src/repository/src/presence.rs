@@ -225,7 +225,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::Object;
+    use crate::{Object, empty_server, format::tests::key};
 
     #[rstest]
     #[case::there(&[Ok(())], Ok(()), 1)]
@@ -245,6 +245,15 @@ mod tests {
         };
         let found = unless_moved(look(), look()).await.map(|_| ()).map_err(|failure| failure.reason);
         assert_eq!((found, looked.get()), (expected, times));
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_that_is_not_in_the_bucket_is_missing() {
+        let bucket = Bucket::new(&empty_server::access().await).expect("a client");
+        let id: SnapshotId = "ab".repeat(32).parse().expect("an id");
+        let expected = [Expected { snapshot: &id, files: &[] }];
+        let proven = Opened::new(id.clone(), key()).prove_presence(&bucket, &expected).await;
+        assert_eq!(proven.expect_err("nothing is there").reason, Reason::SnapshotMissing);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use model::{
     environment::{CERTIFICATES_MOUNT, EVIDENCE_FILE, HOST_MOUNT},
     result::Failure,
 };
-use repository::{FilesBackup, Summary};
+use repository::FilesBackup;
 
 use super::{
     Session, Stored,
@@ -82,29 +82,65 @@ pub struct Files {
 }
 
 /// Stores files and evidence; once more where a file changed meanwhile.
+pub async fn store(session: &Session, first: &Stored<StreamFacts>) -> Result<Stored<Files>, Failure> {
+    let made = settled(&OfNode { session, first }).await?;
+    tracing::info!(
+        snapshot = made.summary.snapshot_id.short(),
+        files = made.captured.count,
+        "files are stored"
+    );
+    Ok(made)
+}
+
+/// Files that may change while they are stored.
+trait Restless {
+    /// What comes of storing them.
+    type Made;
+    async fn read(&self) -> Result<Vec<Entry>, Failure>;
+    /// Stores them as they were read.
+    async fn store(&self, files: Vec<Entry>) -> Result<Self::Made, Failure>;
+    async fn forget(&self, made: Self::Made);
+}
+
+/// Those of the node, which are the second part of a backup.
+struct OfNode<'a> {
+    session: &'a Session,
+    first: &'a Stored<StreamFacts>,
+}
+
+impl Restless for OfNode<'_> {
+    type Made = Stored<Files>;
+
+    async fn read(&self) -> Result<Vec<Entry>, Failure> {
+        read(&self.session.config, &self.session.run).await
+    }
+
+    async fn store(&self, files: Vec<Entry>) -> Result<Stored<Files>, Failure> {
+        stored(self.session, self.first, files).await
+    }
+
+    async fn forget(&self, made: Stored<Files>) {
+        forget(self.session, made.summary.snapshot_id).await;
+    }
+}
+
+/// What was stored of files that were the same before and after; what was made of others is forgotten.
 ///
 /// The certificates of a node are renewed once in a while, and then all within
 /// a moment: the second reading finds them settled.
-pub async fn store(session: &Session, first: &Stored<StreamFacts>) -> Result<Stored<Files>, Failure> {
-    let Session { config, run, .. } = session;
+async fn settled<F: Restless>(files: &F) -> Result<F::Made, Failure> {
     let mut attempt = 1;
     loop {
-        let before = read(config, run).await?;
-        let completeness = judged(session, first, &before).await?;
-        let stored = stored(session, first, (&completeness, &before)).await;
-        let after = read(config, run).await?;
-        let Some(path) = first_difference(&before, &after) else {
-            let summary = stored?;
-            tracing::info!(snapshot = summary.snapshot_id.short(), files = before.len(), "files are stored");
-            let captured = Files { count: regular_files(&before), completeness };
-            return Ok(Stored { summary, captured });
-        };
+        let before = files.read().await?;
+        let stored = files.store(before.clone()).await;
+        let after = files.read().await?;
+        let Some(path) = first_difference(&before, &after) else { return stored };
         if attempt == ATTEMPTS {
             return Err(changed(path));
         }
         tracing::warn!(path, "changed while it was read: reading all files again");
-        if let Ok(summary) = stored {
-            forget(session, summary.snapshot_id).await;
+        if let Ok(made) = stored {
+            files.forget(made).await;
         }
         attempt += 1;
     }
@@ -170,16 +206,19 @@ async fn judged(
 async fn stored(
     session: &Session,
     first: &Stored<StreamFacts>,
-    (completeness, files): (&Completeness, &[Entry]),
-) -> Result<Summary, Failure> {
-    let evidence = session.evidence(&first.captured, completeness, files.to_vec());
+    files: Vec<Entry>,
+) -> Result<Stored<Files>, Failure> {
+    let completeness = judged(session, first, &files).await?;
+    let count = regular_files(&files);
+    let evidence = session.evidence(&first.captured, &completeness, files);
     evidence.write(&session.config.place.mounts.at(EVIDENCE_FILE))?;
     let request = FilesBackup {
         host: &session.config.host,
-        tags: &session.identity.tags(Some(session.second(first, completeness))),
+        tags: &session.identity.tags(Some(session.second(first, &completeness))),
         paths: &mounted(&session.config, &[CERTIFICATES_MOUNT, HOST_MOUNT, EVIDENCE_FILE]),
     };
-    session.repository.restic.backup_files(request).await
+    let summary = session.repository.restic.backup_files(request).await?;
+    Ok(Stored { summary, captured: Files { count, completeness } })
 }
 
 /// Those of the pod's paths that are there.
@@ -190,8 +229,54 @@ fn mounted(config: &BackupConfig, paths: &[&str]) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use rstest::rstest;
+
     use super::*;
     use crate::{backup::source::tests::config, config::Mounts};
+
+    /// One file whose permissions are these, one reading after the other.
+    struct Renewed<'a> {
+        modes: &'a [&'a str],
+        read: Cell<usize>,
+        forgotten: RefCell<Vec<String>>,
+    }
+
+    impl Restless for Renewed<'_> {
+        type Made = String;
+
+        async fn read(&self) -> Result<Vec<Entry>, Failure> {
+            let mode = self.modes[self.read.replace(self.read.get() + 1)].to_owned();
+            let path = "/data/certificates/ca.key".to_owned();
+            Ok(vec![Entry { path, size: Some(1), sha256: None, mode, uid: 0, gid: 0, link: None }])
+        }
+
+        async fn store(&self, files: Vec<Entry>) -> Result<String, Failure> {
+            Ok(files[0].mode.clone())
+        }
+
+        async fn forget(&self, made: String) {
+            self.forgotten.borrow_mut().push(made);
+        }
+    }
+
+    #[rstest]
+    #[case::did_not_change(&["0600"; 2], Ok("0600"), &[])]
+    #[case::changed_once(&["0600", "0640", "0640", "0640"], Ok("0640"), &["0600"])]
+    #[case::change_all_the_time(&["0600", "0640", "0600", "0640"], Err(Reason::FileUnreadable), &["0600"])]
+    #[tokio::test]
+    async fn files_that(
+        #[case] modes: &[&str],
+        #[case] expected: Result<&str, Reason>,
+        #[case] expected_to_go: &[&str],
+    ) {
+        let files = Renewed { modes, read: Cell::default(), forgotten: RefCell::default() };
+        let stored = settled(&files).await;
+        assert_eq!(stored.map_err(|failure| failure.reason), expected.map(str::to_owned));
+        assert_eq!(files.read.get(), modes.len());
+        assert_eq!(files.forgotten.into_inner(), expected_to_go);
+    }
 
     #[test]
     fn a_host_path_that_is_not_mounted_is_named() {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use tokio::net::TcpListener;
-use tokio_stream::{Stream, wrappers::TcpListenerStream};
+use tokio_stream::{Stream, StreamExt, wrappers::TcpListenerStream};
 use tonic::{
     Request, Response, Status,
     body::Body,
@@ -40,6 +40,8 @@ pub enum Lie {
     EndsBeforeHash,
     /// Breaks off in the middle with an error.
     Breaks,
+    /// Sends nothing more after the middle, and says nothing.
+    Hangs,
     /// Turns one bit in the middle.
     Flips,
     /// Sends nothing at all.
@@ -220,7 +222,7 @@ impl Member {
         let half = database.len() / 2;
         let cut = |keep: usize, more: usize| pieces(&database[..keep], more);
         let mut sent = match self.lie {
-            Lie::Ends | Lie::Breaks => cut(half, half),
+            Lie::Ends | Lie::Breaks | Lie::Hangs => cut(half, half),
             Lie::EndsAsIfWhole => cut(half, 0),
             Lie::SendsNothing => Vec::new(),
             _ => cut(database.len(), 0),
@@ -232,6 +234,10 @@ impl Member {
                 let breaking = std::iter::once(Err(Status::unavailable("etcdserver: server stopped")));
                 let sent: Vec<_> = sent.into_iter().map(Ok).chain(breaking).collect();
                 return Ok(Box::pin(tokio_stream::iter(sent)));
+            }
+            Lie::Hangs => {
+                let sent = tokio_stream::iter(sent.into_iter().map(Ok));
+                return Ok(Box::pin(sent.chain(tokio_stream::pending())));
             }
             Lie::Ends | Lie::EndsAsIfWhole | Lie::EndsBeforeHash | Lie::SendsNothing => {
                 return Ok(Box::pin(tokio_stream::iter(sent.into_iter().map(Ok))));

@@ -1,12 +1,13 @@
-use rstest::rstest;
+use std::{fs, os::unix::fs::PermissionsExt};
 
 use model::{BucketLookup, Store};
+use rstest::rstest;
 
 use super::{
     output::{is_message, is_new_enough, last_line, progress, version},
     *,
 };
-use crate::access::tests::credentials;
+use crate::{access::tests::credentials, empty_server};
 
 fn access() -> Access {
     let store = Store {
@@ -154,4 +155,34 @@ async fn a_missing_restic_is_a_broken_image() {
     let restic =
         Restic::new(&access(), Path::new("/nonexistent")).program(PathBuf::from("/nonexistent/restic"));
     assert_eq!(restic.version().await.expect_err("missing").reason, Reason::ImageBroken);
+}
+
+/// A restic that cannot read all, makes a snapshot all the same, forgets with this exit code, and notes what it is told.
+async fn half_blind(work: &Path, forgets: i32) -> Restic {
+    let summary = format!(r#"{{"message_type":"summary","snapshot_id":"{}"}}"#, "ab".repeat(32));
+    let error = r#"{"message_type":"exit_error","code":3,"message":"Warning: at least one source file could not be read"}"#;
+    let script = format!(
+        "#!/bin/sh\nshift 2\necho \"$*\" >> \"$HOME/told\"\n[ \"$1\" != forget ] || exit {forgets}\n\
+         echo '{summary}'\necho '{error}' >&2\nexit 3\n"
+    );
+    let program = work.join("restic");
+    fs::write(&program, script).expect("a script");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).expect("a mode");
+    Restic::new(&empty_server::access().await, work).program(program)
+}
+
+#[rstest]
+#[case::is_forgotten(0)]
+#[case::cannot_be_forgotten(1)]
+#[tokio::test]
+async fn a_snapshot_of_what_could_not_all_be_read(#[case] forgets: i32) {
+    let work = tempfile::tempdir().expect("a folder");
+    let restic = half_blind(work.path(), forgets).await;
+    let request = FilesBackup { host: "c", tags: &[], paths: &["/data".into()] };
+    let failure = restic.backup_files(request).await.expect_err("a part of it is no backup");
+    assert_eq!(failure.reason, Reason::FileUnreadable, "{failure}");
+    assert_eq!(failure.message.contains("could not be forgotten"), forgets != 0, "{failure}");
+    let told = fs::read_to_string(work.path().join("told")).expect("it was run");
+    let then: Vec<&str> = told.lines().skip(1).collect();
+    assert_eq!(then, [format!("forget --json --retry-lock=30s {}", "ab".repeat(32))]);
 }

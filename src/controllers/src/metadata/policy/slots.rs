@@ -43,12 +43,14 @@ impl Slots {
         rhythm.map(|rhythm| rhythm.slots(runs, world.now)).unwrap_or_default()
     }
 
-    /// The slots from the first missed one on that are missed too, oldest first; without those up to `known`.
+    /// The slots from the first missed one on that are missed too, oldest first; without those up to `known`, unless it
+    /// is still to come: a clock that was ahead called it missed.
     pub fn all_missed(self, world: &World, known: Option<Timestamp>) -> Vec<Missed> {
         let rhythm = world.cronjob.as_ref().and_then(Rhythm::of);
         let Some((rhythm, first)) = rhythm.zip(self.missed) else { return Vec::new() };
         let next = |slot: &Timestamp| rhythm.schedule.next_after(*slot);
-        let begin = known.filter(|known| *known >= first).map_or(Some(first), |known| next(&known));
+        let known = known.filter(|known| (first..=world.now).contains(known));
+        let begin = known.map_or(Some(first), |known| next(&known));
         let missed = successors(begin, next).map(|slot| Missed { slot, at: slot + rhythm.missing });
         missed.take_while(|missed| missed.at <= world.now).take(MANY).collect()
     }

@@ -203,11 +203,13 @@ fn fresh(world: &World, history: &History) -> Verdict {
 }
 
 /// That a run is missing stays said until another one that began since has ended, whatever becomes of the schedule.
+///
+/// Not what was said at a time that is still to come: by a clock that was ahead every run is missing.
 fn still_missing(world: &World, history: &History) -> Option<Verdict> {
     let Time(since) = find(world.conditions(), FRESH)?.last_transition_time.clone();
     let told = Verdict::stored(world.conditions(), FRESH);
     let is_over = newest(world, history).is_some_and(|(_, ended)| ended.started > since);
-    (told.reason == Reason::MissedRun && !is_over).then_some(told)
+    (told.reason == Reason::MissedRun && since <= world.now && !is_over).then_some(told)
 }
 
 fn missed(slot: Timestamp) -> Verdict {

@@ -137,3 +137,39 @@ fn a_run_that_may_still_begin_is_looked_for_when_it_may_no_more() {
     world.now = at("2030-01-01T12:20:00Z");
     assert_eq!(said(&world, FRESH), "False/MissedRun");
 }
+
+/// The same at another time of the operator's clock.
+fn seen_at(world: &World, time: &str) -> World {
+    World { now: at(time), ..world.clone() }
+}
+
+#[test]
+fn a_clock_that_was_ahead_for_years_is_not_believed_once_it_is_right_again() {
+    let noon = scheduled(HOURLY, None, Some("2030-01-01T12:00:00Z")).succeeded("11:05").written();
+    let ahead = seen_at(&noon, "2099-01-01T00:00:00Z");
+    assert_eq!(said(&ahead, FRESH), "False/MissedRun");
+    let back = World { now: noon.now, ..ahead.written() };
+    assert_eq!(said(&back, FRESH), "True/Fresh");
+    let missing = seen_at(&back.written(), "2030-01-01T13:20:00Z");
+    assert_eq!(said(&missing, FRESH), "False/MissedRun", "what is missing by a right clock is");
+}
+
+#[test]
+fn a_clock_that_was_ahead_is_forgotten_with_the_next_run_where_there_was_none() {
+    let noon = scheduled(HOURLY, None, Some("2030-01-01T12:00:00Z"));
+    let back = World { now: noon.now, ..seen_at(&noon, "2099-01-01T00:00:00Z").written() };
+    assert_eq!(said(&back, FRESH), "False/MissedRun", "nothing better is known");
+    assert_eq!(said(&back.succeeded("11:59"), FRESH), "True/Fresh");
+}
+
+#[rstest]
+#[case::before_the_cronjob_was_made("2029-12-30T00:00:00Z", "2029-12-31T01:00:00Z")]
+#[case::that_begins_anew("1970-01-01T00:00:00Z", "2029-12-31T01:00:00Z")]
+fn by_a_clock_that_is_behind_nothing_is_missing(#[case] now: &str, #[case] next: &str) {
+    let world = scheduled(HOURLY, Some("UTC"), None);
+    let early = seen_at(&world, now);
+    assert_eq!(said(&early, FRESH), "Unknown/Pending");
+    let told = told(&decide(&early), &early);
+    assert_eq!(told.next_schedule_time.map(|next| next.0), Some(at(next)));
+    assert_eq!(said(&seen_at(&early.written(), NOW), FRESH), "False/MissedRun");
+}

@@ -106,6 +106,20 @@ fn misses(#[case] world: World, #[case] expected: i64) {
     assert_eq!(counted([&world, &reported(world.clone())], 2).2, expected);
 }
 
+/// Of an hourly schedule these are eleven years.
+#[test]
+fn a_clock_that_is_ahead_for_years_counts_a_bounded_number_and_hides_nothing_later() {
+    let noon = scheduled(HOURLY, None, Some("2030-01-01T10:00:00Z"));
+    let at_the_time = |time: &str| World { now: at(time), ..noon.clone() };
+    let mut tally = Tally::default();
+    tally.count(&at_the_time("2099-01-01T00:00:00Z"));
+    assert_eq!(counts(&tally), (0, 0, 100_000));
+    tally.count(&at_the_time("2030-01-01T11:00:00Z"));
+    assert_eq!(counts(&tally), (0, 0, 100_000), "nothing is missing now");
+    tally.count(&at_the_time("2030-01-01T12:30:00Z"));
+    assert_eq!(counts(&tally), (0, 0, 100_002), "those of 11 and 12 o'clock");
+}
+
 #[test]
 fn slots_that_another_leader_told_of_are_counted_by_it_and_later_ones_by_the_next() {
     let noon = scheduled(HOURLY, None, Some("2030-01-01T10:00:00Z"));
