@@ -1,7 +1,10 @@
 //! Control planes that are more than one node with one member: where a backup runs there, and what it asks.
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use api::{MetadataBackupRecord, names::MAX_POLICY};
-use kubedr_tests::{EtcdMember, Installation, with_kubedr_alone};
+use k8s_openapi::api::batch::v1::Job;
+use kube::ResourceExt;
+use kubedr_tests::{Cluster, EtcdMember, Installation, OwnCluster, until, with_kubedr_alone};
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 /// What a worker carries that is nearest to an etcd outside of the cluster.
@@ -49,4 +52,73 @@ async fn backup(kubedr: &Installation, name: &str, spec: serde_json::Value) -> R
 fn is_of(record: &MetadataBackupRecord, node: &str) {
     let status = record.status.as_ref().expect("a record says what it is of");
     assert_eq!(status.node.as_deref(), Some(node));
+}
+
+/// The node that drives pods away.
+const DRIVING: &str = "driving-worker";
+
+/// A taint that no backup tolerates.
+const TAINT: &str = "example.org/driving";
+
+/// Bytes per second, and how many there are at least: for so long a backup can be driven away.
+const SLOW: usize = 200_000;
+const MUCH: usize = 20 * SLOW;
+
+/// What befalls a node's pods when it is drained for good, and as long as nobody brings another one.
+#[tokio::test]
+async fn a_backup_that_its_node_drives_away_leaves_nothing_there_and_goes_on_when_it_may_return() {
+    let label = format!("{LABEL}=");
+    // Tainted for what is no backup: the operator stays on the first node.
+    let worker = ["--join", "driving", "--label", &label, "--taint"];
+    with_kubedr_alone(&[("driving", &[]), (DRIVING, &worker)], async |kubedr| {
+        let member = EtcdMember::start(&kubedr.cluster.machine_ip).await?;
+        let mut etcd = member.etcd().await?;
+        for number in 0..=MUCH >> 20 {
+            etcd.put(&format!("/registry/configmaps/default/{number}"), vec![0; 1 << 20]).await?;
+        }
+        kubedr.make_location().await?;
+        let options = json!({ "master-node-label-name": LABEL });
+        let spec = json!({ "etcdEndpoint": member.endpoint(), "options": options, "maxRate": SLOW });
+        kubedr.make_policy("etcd", &spec).await?;
+        driven_away(kubedr, &OwnCluster::named(DRIVING).cluster().await?).await
+    })
+    .await;
+}
+
+async fn driven_away(kubedr: &Installation, node: &Cluster) -> Result<()> {
+    let job = kubedr.start_backup("etcd").await?;
+    kubedr.pod_of(&job).await?.signal("agent stream", Signal::SIGCONT).await?;
+    let there = of_backups(node)?;
+    ensure!(there.len() > 2, "agent, restic and the pod's folder: {there:?}");
+    taint(kubedr, node, &format!("{TAINT}=:NoExecute")).await?;
+    until("nothing of the backup to be on its node", async || {
+        let left = of_backups(node)?;
+        Ok(if left.is_empty() { Ok(()) } else { Err(left) })
+    })
+    .await?;
+    kubedr.told("etcd", "Unschedulable").await?;
+    is_no_try(&kubedr.api::<Job>().get(&job.name_any()).await?);
+    taint(kubedr, node, &format!("{TAINT}-")).await?;
+    let run = kubedr.finished("etcd", &job).await?;
+    let status = run.policy.status.unwrap_or_default();
+    assert_eq!(status.backup_status.as_deref(), Some("Completed"), "{status:#?}");
+    is_no_try(&run.job);
+    assert_eq!(kubedr.records("etcd").await?.len(), 1);
+    Ok(())
+}
+
+/// Programs and folders of backups on a node that has no other pods.
+fn of_backups(node: &Cluster) -> Result<Vec<String>> {
+    Ok(node.agents()?.into_iter().chain(node.pod_folders()?).collect())
+}
+
+/// Whoever is driven away has not failed, so none of its tries is used up.
+fn is_no_try(job: &Job) {
+    let failed = job.status.as_ref().and_then(|status| status.failed);
+    assert_eq!(failed.unwrap_or_default(), 0, "{:#?}", job.status);
+}
+
+async fn taint(kubedr: &Installation, node: &Cluster, taint: &str) -> Result<()> {
+    let kubectl = kubedr.cluster.program("kubectl");
+    kubectl.args(["taint", "node", &node.node, taint]).succeed().await.map(drop)
 }

@@ -1,6 +1,8 @@
 //! A pod as its node sees it: processes, limits and folders that may be meddled with.
 use std::{
+    collections::BTreeSet,
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -135,6 +137,32 @@ impl Cluster {
             let _ = kill(*process, signal);
         }
         Ok(processes.len())
+    }
+
+    /// The processes on the node that make backups, or look after them.
+    pub fn agents(&self) -> Result<Vec<String>> {
+        let of = |program: &str| -> Result<Vec<_>> {
+            Ok(self.processes(program)?.iter().map(|process| format!("{program} {process}")).collect())
+        };
+        Ok([of("agent")?, of("restic")?].concat())
+    }
+
+    /// The uids of the pods of which the node's kubelet has a folder.
+    pub fn pod_folders(&self) -> Result<BTreeSet<String>> {
+        let folders = fs::read_dir(self.file("kubelet/pods")?).context("no pods' folder")?;
+        folders.map(|folder| Ok(folder?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    /// What an agent's pod that has ended left of its work on the node.
+    pub fn left_by(&self, pod: &Pod) -> Result<Vec<PathBuf>> {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
+        if !["Succeeded", "Failed"].contains(&phase) {
+            return Ok(Vec::new());
+        }
+        match fs::read_dir(self.empty_dir(pod, "work")?) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            files => files.context("failed to list its files")?.map(|file| Ok(file?.path())).collect(),
+        }
     }
 
     /// A program as root on the node, in all namespaces of it.
