@@ -1,7 +1,7 @@
 //! Which etcd a backup is taken from, and what is said of those that it cannot be taken from.
-use std::process::Stdio;
+use std::{fs::File, io::Read, process::Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use api::MetadataBackupPolicy;
 use futures::future::try_join_all;
 use kubedr_tests::{EtcdMember, Installation, message, programs, until, with_kubedr, within_a_minute};
@@ -194,4 +194,50 @@ async fn another_cluster_behind_the_endpoint_is_a_lineage_that_a_person_accepts(
         kubedr.policy_says("etcd", "Retained", ("True", "Retained")).await.map(drop)
     })
     .await;
+}
+
+/// What a member has room for, bytes.
+const QUOTA: u64 = 150 << 20;
+
+/// What the pod that backs it up has room for: enough for what is on its way, too little for a copy of the snapshot.
+const ROOM: u64 = 100 << 20;
+
+/// Bytes per second: what is on its way does not pile up.
+const PACE: u64 = 20 << 20;
+
+#[tokio::test]
+async fn an_etcd_that_is_full_is_backed_up_where_there_is_no_room_for_a_copy_of_it() {
+    with_kubedr("full-etcd", async |kubedr| {
+        let mut member = EtcdMember::start(&kubedr.cluster.machine_ip).await?;
+        member.limit(QUOTA).await?;
+        fill_up(&member).await?;
+        let size = std::fs::metadata(member.database())?.len();
+        ensure!(size > ROOM, "there would be room for a copy of {size} bytes");
+        kubedr.ready_policy(&json!({ "etcdEndpoint": member.endpoint(), "maxRate": PACE })).await?;
+        let job = kubedr.start_backup("etcd").await?;
+        kubedr.pod_of(&job).await?.cramp("agent", "/work", ROOM).await?;
+        let run = kubedr.finished("etcd", &job).await?;
+        let status = run.policy.status.unwrap_or_default();
+        assert_eq!(status.backup_status.as_deref(), Some("Completed"), "{status:#?}");
+        let tries = run.job.status.unwrap_or_default();
+        assert_eq!(tries.failed.unwrap_or_default(), 0, "a second pod has all the room: {tries:#?}");
+        Ok(())
+    })
+    .await;
+}
+
+/// Stores what nothing makes smaller, until the member refuses it by its alarm.
+async fn fill_up(member: &EtcdMember) -> Result<()> {
+    let (mut etcd, mut random) = (member.etcd().await?, File::open("/dev/urandom")?);
+    let mut value = vec![0; 1 << 20];
+    for number in 0..2 * QUOTA / value.len() as u64 {
+        random.read_exact(&mut value)?;
+        let key = format!("/registry/configmaps/default/{number}");
+        if let Err(error) = etcd.put(&key, value.clone()).await {
+            let said = format!("{error:#}");
+            ensure!(said.contains("database space exceeded"), "{said}");
+            return Ok(());
+        }
+    }
+    bail!("the member takes more than its quota")
 }

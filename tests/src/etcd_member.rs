@@ -130,6 +130,14 @@ impl EtcdMember {
         self.until_it_answers().await
     }
 
+    /// Starts it again with room for so many bytes: beyond them it raises an alarm and takes no more.
+    pub async fn limit(&mut self, bytes: u64) -> Result<()> {
+        self.stop().await?;
+        // The last one counts.
+        self.arguments.extend(["--quota-backend-bytes".to_owned(), bytes.to_string()]);
+        self.start_again().await
+    }
+
     /// Lets it neither work nor answer, while its connections stay.
     pub fn pause(&self) -> Result<()> {
         self.signal(Signal::SIGSTOP)
