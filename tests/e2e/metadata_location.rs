@@ -172,18 +172,19 @@ async fn a_quota_without_room_for_a_pod_is_named_and_heals_when_it_goes() {
 #[tokio::test]
 async fn a_pinned_repository_that_vanished_is_not_made_anew() {
     with_kubedr("gone", async |kubedr| {
-        kubedr.apply(kubedr.location("s3")).await?;
-        let pinned = kubedr.location_is("s3", READY).await?.status.unwrap_or_default().repository_id;
+        let pinned = kubedr.make_location().await?.status.unwrap_or_default().repository_id;
+        kubedr.make_policy("etcd", &json!({})).await?;
         kubedr.bucket.clear()?;
-        // Any change of the spec makes kubedr look again.
-        kubedr.patch::<BackupLocation>("s3", json!({ "spec": { "bucketLookup": "Path" } })).await?;
+        // A backup that finds it gone makes the location look.
+        kubedr.failing_backup("etcd", "RepositoryGone").await?;
         let location = kubedr.location_is("s3", ("False", "RepositoryGone")).await?;
         assert_eq!(location.status.unwrap_or_default().repository_id, pinned, "the id stays pinned");
         assert!(!kubedr.bucket.folder().exists(), "nothing was made in its place");
         allow_to_replace(kubedr, pinned.as_deref()).await?;
         let location = kubedr.location_is("s3", READY).await?;
         assert_ne!(location.status.unwrap_or_default().repository_id, pinned);
-        Ok(())
+        kubedr.policy_is("etcd", READY).await?;
+        kubedr.successful_backup("etcd").await.map(drop)
     })
     .await;
 }
