@@ -128,8 +128,9 @@ async fn each_record_can_be_restored(kubedr: &Installation) -> Result<()> {
     kubedr.bucket.restic().args(["check", "--no-lock"]).succeed().await.map(drop)
 }
 
-/// No pair that only looks whole, no pod that does not end, no program and no folder of a pod on the node. A first
-/// snapshot alone stays until its run's deadline has passed: it may be at work on its second.
+/// No pair that only looks whole, no pod that does not end, no program, no folder of a pod that is gone and no work of
+/// one that ended on the node. A first snapshot alone stays until its run's deadline has passed: it may be at work on
+/// its second.
 async fn nothing_is_left(kubedr: &Installation) -> Result<()> {
     let snapshots = kubedr.bucket.snapshots().await?;
     let widowed = widowed(&snapshots);
@@ -154,15 +155,13 @@ fn widowed(snapshots: &[Snapshot]) -> Vec<&str> {
 async fn left_on_the_node(cluster: &Cluster, kubedr: &Installation) -> Result<Vec<String>> {
     let jobs = kubedr.api::<Job>().list(&ListParams::default()).await?.items;
     let mut left: Vec<_> = jobs.iter().filter(|job| !is_finished(job)).map(ResourceExt::name_any).collect();
-    for program in ["agent", "restic"] {
-        left.extend(cluster.processes(program)?.iter().map(|process| format!("{program} {process}")));
-    }
+    left.extend(cluster.agents()?);
     let pods = Api::<Pod>::all(kubedr.client.clone()).list(&ListParams::default()).await?.items;
-    let known: BTreeSet<_> = pods.into_iter().filter_map(|pod| pod.metadata.uid).collect();
-    for entry in std::fs::read_dir(cluster.file("kubelet/pods")?).context("no pods' folder")? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        left.extend((!known.contains(&name)).then(|| format!("folder of pod {name}")));
+    for pod in &pods {
+        left.extend(cluster.left_by(pod)?.iter().map(|file| file.display().to_string()));
     }
+    let known: BTreeSet<_> = pods.into_iter().filter_map(|pod| pod.metadata.uid).collect();
+    left.extend(cluster.pod_folders()?.difference(&known).map(|uid| format!("folder of pod {uid}")));
     Ok(left)
 }
 

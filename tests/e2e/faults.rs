@@ -2,6 +2,8 @@
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
 use kubedr_tests::{
     Damage, EtcdRelay, Installation, PATIENCE, Snapshot, TcpRelay, Weather, condition, pair, until,
     with_kubedr,
@@ -51,7 +53,9 @@ async fn a_backup_that_needs_a_lost_pack_is_no_backup() {
         // restic stores nothing twice: the next backup refers to what it believes to be in this pack.
         let pack = kubedr.bucket.pack_of(&second, "/data/certificates", "ca.key").await?;
         std::fs::remove_file(pack).context("failed to lose the pack")?;
-        kubedr.failing_backup("etcd", "PackMissing").await?;
+        let (job, _) = kubedr.start_failing_backup("etcd", "PackMissing").await?;
+        nothing_is_left_of_what_failed(kubedr).await?;
+        kubedr.end(&job).await?;
         assert_eq!(kubedr.records("etcd").await?.len(), 1);
         let is_second = |found: &Snapshot| found.tags.iter().any(|tag| tag.starts_with("of:"));
         let stored = kubedr.bucket.snapshots().await?.into_iter().filter(is_second);
@@ -61,6 +65,18 @@ async fn a_backup_that_needs_a_lost_pack_is_no_backup() {
         kubedr.successful_backup("etcd").await.map(drop)
     })
     .await;
+}
+
+/// Neither packs on their way nor restic's cache stay on the node while somebody looks why a backup failed.
+async fn nothing_is_left_of_what_failed(kubedr: &Installation) -> Result<()> {
+    until("what failed to leave nothing on the node", async || {
+        let pods =
+            kubedr.api::<Pod>().list(&ListParams::default().fields("status.phase=Failed")).await?.items;
+        anyhow::ensure!(!pods.is_empty(), "no pod that failed is there to be looked at");
+        let left = pods.iter().map(|pod| kubedr.cluster.left_by(pod)).collect::<Result<Vec<_>>>()?.concat();
+        Ok(if left.is_empty() { Ok(()) } else { Err(left) })
+    })
+    .await
 }
 
 /// The Job's next pod clears away what the one before it left.
