@@ -98,6 +98,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         interrupted: watch_signals()?,
         times: Vec::new(),
         slowest: Vec::new(),
+        notes: String::new(),
     };
     let result = steps.all(arguments);
     steps.print_times();
@@ -120,6 +121,8 @@ struct Steps {
     times: Vec<(String, Duration)>,
     /// The tests on a node that took the longest, and how many seconds.
     slowest: Vec<(f32, String)>,
+    /// What tests on a node want to be read although they succeed.
+    notes: String,
 }
 
 /// The ten slowest tests, out of lines of seconds and a name.
@@ -182,14 +185,15 @@ impl Steps {
         let options = cluster::Options { s3, encrypt: true, ..cluster::Options::default() };
         let cluster = self.step("cluster up", |_| cluster::up(CLUSTER, &options))?;
         self.step("load images", |_| cluster::load(CLUSTER, images))?;
-        let times = cluster.folder.join("test-times");
+        let [times, notes] = ["test-times", "test-notes"].map(|name| cluster.folder.join(name));
         let mut cargo = self.node_tests(&cluster, &[])?;
-        cargo.env("KUBEDR_TEST_TIMES", &times).args(&arguments.filter);
+        cargo.env("KUBEDR_TEST_TIMES", &times).env("KUBEDR_TEST_NOTES", &notes).args(&arguments.filter);
         if arguments.all {
             cargo.env("KUBEDR_POWER_CUT_ROUNDS", POWER_CUT_ROUNDS);
         }
         let result = self.rounds(&mut cargo, arguments.repeat);
         self.slowest = slowest(&fs::read_to_string(times).unwrap_or_default());
+        self.notes = fs::read_to_string(notes).unwrap_or_default();
         result?;
         match arguments.filter {
             None => self.on_other_servers(&cluster, arguments.all),
@@ -315,6 +319,7 @@ impl Steps {
         for (seconds, name) in &self.slowest {
             eprintln!("  {seconds:>6.1} s  {name}");
         }
+        eprint!("{}", self.notes);
     }
 }
 

@@ -1,13 +1,16 @@
 //! The power of a program goes at any moment of a backup: what a record names can be restored, and nothing is left
 //! behind. The kernel goes on, so that what was written and not synced is there.
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{Api, ResourceExt, api::ListParams};
 use kubedr_tests::{
-    Cluster, Installation, PATIENCE, Program, Snapshot, is_finished, pair, until, until_within,
+    Cluster, Installation, PATIENCE, Program, Snapshot, is_finished, note, pair, until, until_within,
     with_kubedr_alone,
 };
 use serde_json::json;
@@ -21,6 +24,15 @@ const VICTIMS: [&str; 6] = ["agent", "restic", "kubelet", "operator", "versitygw
 /// Those of them that a backup may have ended, or not begun, when the power goes.
 const IN_PODS: [&str; 3] = ["agent", "restic", "operator"];
 
+/// Those of them that last no longer than a backup, so that chance may miss them each time.
+const OF_BACKUPS: [&str; 2] = ["agent", "restic"];
+
+/// One of so many of their moments must hit them.
+const SHARE: usize = 3;
+
+/// How often a moment that hits nobody is repeated, where that share lacks.
+const REPEATS: usize = 4;
+
 /// Longest wait between a Job's creation and the cut; a backup takes about so long.
 const LONGEST: u64 = 4000;
 
@@ -31,13 +43,13 @@ const POLICIES: [&str; 4] = ["one", "two", "three", "four"];
 struct Dice(u64);
 
 impl Dice {
-    /// As `KUBEDR_SEED` says, or another one each time; printed, so that a failure can be had again.
+    /// As `KUBEDR_SEED` says, or another one each time; noted, so that the same moments can be had again.
     fn thrown() -> Result<Self> {
         let seed = match std::env::var("KUBEDR_SEED") {
             Ok(seed) => seed.parse().context("KUBEDR_SEED is no number")?,
             Err(_) => std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs(),
         };
-        eprintln!("KUBEDR_SEED={seed}");
+        note(&format!("KUBEDR_SEED={seed}"));
         Ok(Self(seed))
     }
 
@@ -77,17 +89,20 @@ async fn made(kubedr: &Installation, name: &str) -> Result<()> {
 }
 
 async fn round(kubedr: &Installation, dice: &mut Dice) -> Result<()> {
+    let mut hits = BTreeMap::<&str, usize>::new();
     for moment in 0..MOMENTS {
-        let policy = POLICIES[moment % POLICIES.len()];
-        again_and_again("a backup to start", async || is_at_rest(kubedr, policy).await).await?;
-        again_and_again("a backup to be asked for", async || kubedr.start_backup(policy).await.map(drop))
-            .await?;
-        let (wait, victim) = (dice.below(LONGEST), VICTIMS[moment % VICTIMS.len()]);
-        // Chance is what is tested; nothing is waited for.
-        tokio::time::sleep(Duration::from_millis(wait)).await;
-        let killed = kubedr.cluster.kill(victim)?;
-        ensure!(killed > 0 || IN_PODS.contains(&victim), "no {victim} runs");
-        eprintln!("moment {moment}: {wait} ms after {policy} began: kill -9 of {killed} {victim}");
+        let hit = hits.entry(VICTIMS[moment % VICTIMS.len()]).or_default();
+        for _ in 0..=REPEATS {
+            *hit += usize::from(cut(kubedr, dice, moment).await?);
+            if *hit >= owed(moment) {
+                break;
+            }
+        }
+    }
+    note(&format!("of {MOMENTS} moments, and those that were repeated, so many hit: {hits:?}"));
+    for moment in MOMENTS - VICTIMS.len()..MOMENTS {
+        let victim = VICTIMS[moment % VICTIMS.len()];
+        ensure!(hits[victim] >= owed(moment), "the power of {victim} went {} times", hits[victim]);
     }
     again_and_again("all backups to end", async || {
         try_join_all(POLICIES.map(|policy| is_at_rest(kubedr, policy))).await
@@ -97,6 +112,26 @@ async fn round(kubedr: &Installation, dice: &mut Dice) -> Result<()> {
     try_join_all(POLICIES.map(|policy| kubedr.successful_backup(policy))).await?;
     each_record_can_be_restored(kubedr).await?;
     nothing_is_left(kubedr).await
+}
+
+/// How many of a victim's moments must have hit it once this one is over.
+fn owed(moment: usize) -> usize {
+    let passed = moment / VICTIMS.len() + 1;
+    if OF_BACKUPS.contains(&VICTIMS[moment % VICTIMS.len()]) { passed.div_ceil(SHARE) } else { 0 }
+}
+
+/// Starts a backup, and says whether what loses its power some time later was there to lose it.
+async fn cut(kubedr: &Installation, dice: &mut Dice, moment: usize) -> Result<bool> {
+    let (policy, victim) = (POLICIES[moment % POLICIES.len()], VICTIMS[moment % VICTIMS.len()]);
+    again_and_again("a backup to start", async || is_at_rest(kubedr, policy).await).await?;
+    again_and_again("a backup to be asked for", async || kubedr.start_backup(policy).await.map(drop)).await?;
+    let wait = dice.below(LONGEST);
+    // Chance is what is tested; nothing is waited for.
+    tokio::time::sleep(Duration::from_millis(wait)).await;
+    let killed = kubedr.cluster.kill(victim)?;
+    ensure!(killed > 0 || IN_PODS.contains(&victim), "no {victim} runs");
+    eprintln!("moment {moment}: {wait} ms after {policy} began: kill -9 of {killed} {victim}");
+    Ok(killed > 0)
 }
 
 /// Asks until the answer is no error: while the API server is away, everything is one.

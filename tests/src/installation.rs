@@ -1,10 +1,5 @@
 //! kubedr in a namespace of its own, installed from `config/default` as a user would.
-use std::{
-    io::Write,
-    panic::AssertUnwindSafe,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{panic::AssertUnwindSafe, path::Path, time::Instant};
 
 use anyhow::{Context, Result};
 use futures::FutureExt;
@@ -18,7 +13,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::{Bucket, Cluster, dump, until};
+use crate::{Bucket, Cluster, dump, notes::note_time, until};
 
 /// Namespace in the shipped manifests, replaced by the test's own.
 const SHIPPED_NAMESPACE: &str = "kubedr-system";
@@ -92,15 +87,6 @@ async fn with_namespace(cluster: Cluster, name: &str, test: impl AsyncFnOnce(&In
         Ok(result) => result.expect("the test succeeds"),
     }
     removed.expect("the installation goes away");
-}
-
-/// Writes down how long a test took, where `cargo xtask test` wants to show it.
-fn note_time(name: &str, took: Duration) {
-    let Ok(path) = std::env::var("KUBEDR_TEST_TIMES") else { return };
-    let line = format!("{:.1} {name}\n", took.as_secs_f32());
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-    // A time that is not shown fails no test.
-    let _ = file.and_then(|mut file| file.write_all(line.as_bytes()));
 }
 
 impl Installation {
