@@ -10,6 +10,7 @@ mod metadata_location;
 mod metadata_policy;
 mod metadata_record;
 mod metrics;
+mod missed_run;
 mod outside;
 mod privilege;
 mod reasons;

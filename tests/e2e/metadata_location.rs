@@ -3,9 +3,7 @@ use anyhow::{Context, Result};
 use api::{BackupLocation, BackupLocationStatus};
 use k8s_openapi::api::{batch::v1::Job, core::v1::ResourceQuota};
 use kube::api::DeleteParams;
-use kubedr_tests::{
-    Bucket, Installation, TcpRelay, condition, is_finished, message, until, with_kubedr, within_a_minute,
-};
+use kubedr_tests::{Bucket, Installation, TcpRelay, condition, is_finished, message, until, with_kubedr};
 use serde_json::json;
 
 const READY: (&str, &str) = ("True", "Ready");
@@ -159,7 +157,7 @@ async fn a_quota_without_room_for_a_pod_is_named_and_heals_when_it_goes() {
         })
         .await?;
         kubedr.apply(kubedr.location("s3")).await?;
-        let location = within_a_minute(kubedr.location_is("s3", ("False", "Unschedulable"))).await?;
+        let location = kubedr.location_is("s3", ("False", "Unschedulable")).await?;
         let conditions = location.status.unwrap_or_default().conditions;
         assert!(message(&conditions, "Ready").contains("exceeded quota: no-room"), "{conditions:#?}");
         quotas.delete("no-room", &DeleteParams::default()).await?;

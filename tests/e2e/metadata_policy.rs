@@ -7,7 +7,7 @@ use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams},
 };
-use kubedr_tests::{Installation, condition, message, pair, until, with_kubedr, within_a_minute};
+use kubedr_tests::{Installation, condition, message, pair, until, with_kubedr};
 use serde_json::json;
 
 #[tokio::test]
@@ -81,7 +81,7 @@ async fn a_folder_that_is_not_there_is_named_and_its_run_replaced_once_another_i
         kubedr.ready_policy(&json!({ "certsDir": "/etc/kubernetes/not-there" })).await?;
         let hung = kubedr.start_backup("etcd").await?.name_any();
         let missing = ("False", "HostPathMissing");
-        let policy = within_a_minute(kubedr.policy_says("etcd", "Fresh", missing)).await?;
+        let policy = kubedr.policy_says("etcd", "Fresh", missing).await?;
         let status = policy.status.unwrap_or_default();
         assert!(message(&status.conditions, "Fresh").contains("spec.certsDir"), "{status:#?}");
         assert_eq!(status.backup_status.as_deref(), Some("Failed"));

@@ -14,19 +14,18 @@ use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
-use kubedr_tests::{
-    EtcdMember, Installation, NodePod, load::Etcd, message, pair, until, with_kubedr, within_a_minute,
-};
+use kubedr_tests::{EtcdMember, Installation, NodePod, load::Etcd, message, pair, until, with_kubedr};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 /// What each location is told.
-const OF_LOCATIONS: [(&str, &str); 6] = [
+const OF_LOCATIONS: [(&str, &str); 7] = [
     ("no-host", "HostNotFound"),
     ("untrusted", "TlsUntrusted"),
     ("no-bucket", "BucketMissing"),
     ("not-ours", "BucketForbidden"),
     ("damaged", "RepositoryDamaged"),
+    ("half-made", "RepositoryHalfMade"),
     ("taken", "NameTaken"),
 ];
 
@@ -36,7 +35,7 @@ async fn what_is_wrong_with_a_location_is_named_within_a_minute_and_heals_when_i
         let config = location_troubles(kubedr).await?;
         try_join_all(OF_LOCATIONS.map(|(name, _)| kubedr.apply(troubled(kubedr, name)))).await?;
         let told = OF_LOCATIONS.map(|(name, reason)| kubedr.location_is(name, ("False", reason)));
-        within_a_minute(try_join_all(told)).await?;
+        try_join_all(told).await?;
         kubedr.apply(kubedr.policy("early", "no-host", &json!({}))).await?;
         kubedr.policy_is("early", ("False", "DestinationNotReady")).await?;
         end_location_troubles(kubedr, &config).await?;
@@ -65,6 +64,10 @@ fn troubled(kubedr: &Installation, name: &str) -> Value {
     location
 }
 
+/// What makes a repository of a folder, and where it is as long as it does not.
+const CONFIG: &str = "half-made/config";
+const ASIDE: &str = "aside";
+
 /// Makes the troubles, and returns the sound bytes of the damaged repository's config.
 async fn location_troubles(kubedr: &Installation) -> Result<Vec<u8>> {
     let (access_key, secret_key) = kubedr.cluster.s3_stranger()?;
@@ -73,6 +76,8 @@ async fn location_troubles(kubedr: &Installation) -> Result<Vec<u8>> {
         kubedr.make_secret(name, &stranger.credentials()).await?;
     }
     kubedr.apply(strangers_job("taken-init")).await?;
+    kubedr.bucket.at("half-made").restic().args(["init"]).succeed().await?;
+    std::fs::rename(kubedr.bucket.folder().join(CONFIG), kubedr.bucket.folder().join(ASIDE))?;
     let damaged = kubedr.bucket.at("damaged");
     damaged.restic().args(["init"]).succeed().await?;
     let file = damaged.folder().join("damaged/config");
@@ -86,6 +91,7 @@ async fn location_troubles(kubedr: &Installation) -> Result<Vec<u8>> {
 /// Mends each as its administrator would.
 async fn end_location_troubles(kubedr: &Installation, config: &[u8]) -> Result<()> {
     std::fs::write(kubedr.bucket.folder().join("damaged/config"), config)?;
+    std::fs::rename(kubedr.bucket.folder().join(ASIDE), kubedr.bucket.folder().join(CONFIG))?;
     for name in ["no-bucket", "not-ours"] {
         kubedr.make_secret(name, &kubedr.bucket.credentials()).await?;
     }
@@ -229,6 +235,10 @@ async fn what_befalls_a_pod_is_named_and_the_next_backup_succeeds() {
             Box::pin(befalls(kubedr, ("killed", "Killed"), async |pod: &NodePod| {
                 pod.signal("agent", Signal::SIGKILL).await
             })),
+            Box::pin(befalls(kubedr, ("later", "Unknown"), async |pod: &NodePod| {
+                pod.leave(&kubedr.cluster, "agent stream", RESULT_OF_A_LATER_VERSION).await?;
+                pod.signal("agent", Signal::SIGKILL).await
+            })),
             Box::pin(befalls(kubedr, ("cramped", "NoSpace"), async |pod: &NodePod| {
                 // Where restic keeps what is on its way.
                 pod.cramp("agent stream", "/work", 16 << 10).await
@@ -243,6 +253,9 @@ async fn what_befalls_a_pod_is_named_and_the_next_backup_succeeds() {
     })
     .await;
 }
+
+/// What an agent may say that is of another version than its operator.
+const RESULT_OF_A_LATER_VERSION: &str = r#"{"v":2,"verb":"backup","ok":true}"#;
 
 /// Bytes: enough for the agent, too little for restic beside it.
 const TOO_LITTLE: u64 = 12 << 20;
@@ -284,7 +297,7 @@ async fn an_image_that_is_of_no_use_is_named_and_the_right_one_is_taken_by_itsel
             let mut location = kubedr.location(&name);
             location["spec"]["prefix"] = json!(name);
             kubedr.apply(location).await?;
-            within_a_minute(kubedr.location_is(&name, ("False", reason))).await?;
+            kubedr.location_is(&name, ("False", reason)).await?;
         }
         set_agent_image(kubedr, &right).await?;
         let ready =
@@ -381,3 +394,23 @@ async fn objects_that_only_a_key_service_can_read_are_said_to_need_it() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn objects_of_more_kinds_than_are_told_apart_are_stored_and_said_not_to_be() {
+    with_kubedr("kinds", async |kubedr| {
+        let member = EtcdMember::start(&kubedr.cluster.machine_ip).await?;
+        let mut etcd = member.etcd().await?;
+        let of_a_kind = |number| (format!("/registry/kind{number}/default/a"), b"k8s".to_vec());
+        let all: Vec<_> = (0..MANY_KINDS).map(of_a_kind).collect();
+        for some in all.chunks(128) {
+            etcd.put_all(some.to_vec()).await?;
+        }
+        kubedr.ready_policy(&json!({ "etcdEndpoint": member.endpoint() })).await?;
+        kubedr.successful_backup("etcd").await?;
+        kubedr.policy_says("etcd", "Complete", ("False", "Unsupported")).await.map(drop)
+    })
+    .await;
+}
+
+/// A cluster with all that can be had has some 500.
+const MANY_KINDS: usize = 5000;

@@ -23,6 +23,7 @@ mod program;
 mod quota;
 pub mod stopwatch;
 mod tcp_relay;
+mod told;
 mod wait;
 
 pub use bucket::{Bucket, Snapshot};

@@ -1,0 +1,137 @@
+//! Whether what is wrong is told in each place where somebody may look for it.
+use std::fmt::Debug;
+
+use anyhow::{Context, Result};
+use api::names::label;
+use k8s_openapi::{
+    api::{core::v1::Pod, events::v1::Event},
+    apimachinery::pkg::apis::meta::v1::Condition,
+};
+use kube::{Resource, api::ListParams, core::NamespaceResourceScope};
+use model::{Group, Reason};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{Installation, condition, until, within_a_minute};
+
+/// A condition that says that something is wrong.
+struct Failing<'a> {
+    kind: &'a str,
+    name: &'a str,
+    condition: &'a str,
+    reason: &'a str,
+}
+
+impl Installation {
+    /// Waits until a condition of an object has this status and reason, `Ready` for its present generation.
+    ///
+    /// What is wrong must be told within a minute, and in an event, the metrics and the result of the pod that met it
+    /// too.
+    pub async fn says<K>(&self, name: &str, kind: &str, said: (&str, &str)) -> Result<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Serialize,
+    {
+        let told = Box::pin(self.condition_is::<K>(name, kind, said));
+        if said.0 != "False" {
+            return told.await;
+        }
+        let failing = Failing { kind: &K::kind(&()), name, condition: kind, reason: said.1 };
+        let everywhere = Box::pin(async {
+            // The pod may be gone a moment after the condition is there.
+            let (object, ()) = tokio::try_join!(told, self.is_result(&failing))?;
+            tokio::try_join!(self.is_event(&failing), self.is_metric(&failing))?;
+            Ok(object)
+        });
+        let told = within_a_minute(everywhere).await;
+        told.with_context(|| format!("{name} is not told {kind} {} everywhere", said.1))
+    }
+
+    async fn condition_is<K>(&self, name: &str, kind: &str, said: (&str, &str)) -> Result<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Serialize,
+    {
+        let objects = self.api::<K>();
+        until(&format!("{} {name} to say {kind} {said:?}", K::kind(&())), async || {
+            let object = objects.get(name).await.context("failed to read the object")?;
+            let status = serde_json::to_value(&object)?["status"].take();
+            let is_seen =
+                kind != "Ready" || status["observedGeneration"].as_i64() == object.meta().generation;
+            let conditions = Vec::<Condition>::deserialize(&status["conditions"]).unwrap_or_default();
+            Ok(if is_seen && condition(&conditions, kind) == said { Ok(object) } else { Err(status) })
+        })
+        .await
+    }
+
+    async fn is_event(&self, failing: &Failing<'_>) -> Result<()> {
+        if failing.condition == "LineageAccepted" {
+            // It keeps retention from its work, which is told.
+            return Ok(());
+        }
+        let about = format!("regarding.kind={},regarding.name={}", failing.kind, failing.name);
+        let word = format!("{}: ", failing.reason);
+        until(&format!("an event of {} to begin with {word}", failing.name), async || {
+            let events = self.api::<Event>().list(&ListParams::default().fields(&about)).await?.items;
+            let notes: Vec<_> = events.into_iter().filter_map(|event| event.note).collect();
+            Ok(if notes.iter().any(|note| note.starts_with(&word)) { Ok(()) } else { Err(notes) })
+        })
+        .await
+    }
+
+    async fn is_metric(&self, failing: &Failing<'_>) -> Result<()> {
+        let Failing { kind, name, condition, reason } = failing;
+        let of = format!("kubedr_condition{{kind=\"{kind}\",name=\"{name}\",type=\"{condition}\",");
+        let metric = format!("{of}status=\"False\",reason=\"{reason}\"}} 1");
+        until(&format!("the metric {metric}"), async || {
+            // An operator that begins again answers a moment later.
+            let page = self.metrics().await.unwrap_or_else(|error| format!("{of} {error:#}"));
+            let told: Vec<_> = page.lines().filter(|line| line.starts_with(&of)).map(str::to_owned).collect();
+            Ok(if told.contains(&metric) { Ok(()) } else { Err(told) })
+        })
+        .await
+    }
+
+    async fn is_result(&self, failing: &Failing<'_>) -> Result<()> {
+        if !failing.is_met_by_a_pod()? {
+            return Ok(());
+        }
+        let key = if failing.kind == "BackupLocation" { label::LOCATION } else { label::POLICY };
+        let pods = ListParams::default().labels(&format!("{key}={}", failing.name));
+        let word = format!("\"{}\"", failing.reason);
+        until(&format!("a pod of {} to end with {word}", failing.name), async || {
+            let results: Vec<_> = self.api::<Pod>().list(&pods).await?.iter().flat_map(results).collect();
+            Ok(if results.iter().any(|result| result.contains(&word)) { Ok(()) } else { Err(results) })
+        })
+        .await
+    }
+}
+
+impl Failing<'_> {
+    /// Whether it is an agent that finds it, which then says so in its result.
+    fn is_met_by_a_pod(&self) -> Result<bool> {
+        let reason: Reason = self.reason.parse()?;
+        let group = reason.group();
+        Ok(match (self.condition, reason) {
+            // Both may find these, and the operator does so before there is a pod.
+            (_, Reason::NoEtcdNode | Reason::HostPathMissing) => false,
+            // What it does not keep by is what is known of the last backup.
+            ("Retained", _) => matches!(group, Group::Store | Group::Repository),
+            (_, Reason::LineageChanged) => false,
+            (_, Reason::SecretMissing | Reason::SecretKeyMissing) => true,
+            _ => matches!(group, Group::Store | Group::Repository | Group::Etcd | Group::Host),
+        })
+    }
+}
+
+/// What the containers of a pod that have ended say of it.
+fn results(pod: &Pod) -> Vec<String> {
+    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let ended = statuses.filter_map(|status| status.state.as_ref()?.terminated.as_ref());
+    ended.filter_map(|ended| ended.message.clone()).collect()
+}
