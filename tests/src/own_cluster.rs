@@ -3,8 +3,13 @@ use std::panic::{AssertUnwindSafe, resume_unwind};
 
 use anyhow::{Context, Result};
 use futures::FutureExt;
+use tokio::sync::Semaphore;
 
 use crate::{Cluster, Facts, Installation, Program, with_kubedr_on};
+
+/// How many nodes may be there at once for tests that run alone. Each takes some fifteen of the inotify instances that a
+/// kernel gives to one user, 128 as a rule, and a kubelet that gets none ends.
+static ROOM: Semaphore = Semaphore::const_new(3);
 
 /// A cluster beside that of all tests.
 pub struct OwnCluster {
@@ -68,6 +73,8 @@ pub async fn with_kubedr_alone(
 ) {
     let (name, _) = nodes.first().expect("a node");
     let own = OwnCluster::named(name);
+    let count = u32::try_from(nodes.len()).expect("few nodes");
+    let _room = ROOM.acquire_many(count).await.expect("nobody closes it");
     // Whatever an interrupted run left.
     own.down().await.expect("nothing of it is left");
     let run = async {
