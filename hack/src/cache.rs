@@ -3,7 +3,8 @@
 //! ```text
 //! ~/.cache/kubedr/
 //!   programs/<set>-<hash>/   test programs, built once
-//!   target/<rustc>/          cargo's output; <rustc>.fuzzing/ is that of `cargo xtask fuzz`
+//!   target/<rustc>/          cargo's output; <rustc>.fuzzing/ is that of `cargo xtask fuzz`,
+//!                            <rustc>.sources.json what the sources were
 //!   fuzz/                    inputs that were found worth keeping, and what was said of the last ones
 //!   images/                  images of the product, and the pause image
 //!   clusters/<name>/         state of one running cluster

@@ -14,6 +14,7 @@ mod load;
 mod mutate;
 mod packages;
 mod programs;
+mod sources;
 mod test;
 mod toolchain;
 
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
+    toolchain::check_checkout()?;
     match command {
         Command::Cluster(arguments) => cluster::run(arguments),
         Command::Image(arguments) => image::run(&arguments),

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -125,6 +125,17 @@ struct Steps {
     notes: String,
 }
 
+/// Tries targets at the same time.
+fn fuzzed(fuzzer: &fuzz::Fuzzer, targets: &[String], duration: Duration) -> Result<()> {
+    thread::scope(|scope| {
+        let runs: Vec<_> =
+            targets.iter().map(|target| scope.spawn(|| fuzzer.run(target, duration))).collect();
+        let ends = runs.into_iter().map(|run| run.join().map_err(|_panic| anyhow!("a fuzzer panicked"))?);
+        // Each to its end, whatever becomes of the others.
+        ends.collect::<Vec<_>>().into_iter().collect()
+    })
+}
+
 /// The ten slowest tests, out of lines of seconds and a name.
 fn slowest(lines: &str) -> Vec<(f32, String)> {
     let parsed = lines.lines().filter_map(|line| {
@@ -170,13 +181,13 @@ impl Steps {
         Ok(())
     }
 
-    /// Tries hostile input, each target as a step of its own: none takes long to interrupt.
+    /// Tries hostile input, as many targets at once as machines for this have processors, in steps that do not take
+    /// long to interrupt.
     fn fuzz(&mut self, duration: Duration) -> Result<()> {
         let fuzzer = self.step("build for fuzzing", |steps| fuzz::Fuzzer::build(&steps.toolchain))?;
-        let targets = fuzzer.targets()?;
-        targets
-            .iter()
-            .try_for_each(|target| self.step(&format!("fuzz {target}"), |_| fuzzer.run(target, duration)))
+        fuzzer.targets()?.chunks(2).try_for_each(|some| {
+            self.step(&format!("fuzz {}", some.join(" ")), |_| fuzzed(&fuzzer, some, duration))
+        })
     }
 
     fn on_cluster(&mut self, images: &[PathBuf], arguments: &Arguments) -> Result<()> {
@@ -227,7 +238,7 @@ impl Steps {
 
     /// The command that runs the tests on a cluster; what follows chooses among them by name.
     fn node_tests(&self, cluster: &cluster::Cluster, targets: &[&str]) -> Result<Command> {
-        let mut cargo = self.toolchain.cargo();
+        let mut cargo = self.toolchain.cargo()?;
         cargo.env("RUST_TEST_THREADS", THREADS).envs(cluster::variables(cluster)?);
         cargo.args(["test", "--package", "kubedr-tests", "--no-fail-fast"]).args(targets).arg("--");
         Ok(cargo)
@@ -250,7 +261,7 @@ impl Steps {
     }
 
     fn cargo(&mut self, name: &str, arguments: &[&str]) -> Result<()> {
-        let mut cargo = self.toolchain.cargo();
+        let mut cargo = self.toolchain.cargo()?;
         cargo.args(arguments);
         self.step(name, |steps| steps.run_interruptibly(&mut cargo))
     }
@@ -295,7 +306,7 @@ impl Steps {
 
     /// Two TLS providers in one process panic when the first connection is made.
     fn refuse_ring(&self) -> Result<()> {
-        let mut cargo = self.toolchain.cargo();
+        let mut cargo = self.toolchain.cargo()?;
         let output =
             cargo.args(["tree", "--workspace", "--invert", "ring"]).output().context("cannot start cargo")?;
         let tree = String::from_utf8_lossy(&output.stdout);

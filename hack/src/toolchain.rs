@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
-use crate::{cache, command};
+use crate::{cache, command, sources};
 
 /// What makes rustc count for libFuzzer which branches an input takes, and tell it what is compared: LLVM's passes of
 /// the stable compiler, as cargo-fuzz sets them.
@@ -36,7 +36,8 @@ impl Toolchain {
     ///
     /// The target is always named: flags of a named target do not reach build scripts and procedural macros, which
     /// cannot be static.
-    pub fn cargo(&self) -> Command {
+    pub fn cargo(&self) -> Result<Command> {
+        sources::settle(repository(), &self.target_folder)?;
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.current_dir(repository()).env("CARGO_TARGET_DIR", &self.target_folder);
         cargo
@@ -44,14 +45,16 @@ impl Toolchain {
             .env(flags_variable(&self.host), "-C target-feature=+crt-static");
         // These would replace the flags, and with them the whole build.
         cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
-        cargo
+        // Else tests look for their snapshots where they were compiled first.
+        cargo.env("INSTA_WORKSPACE_ROOT", repository());
+        Ok(cargo)
     }
 
     /// cargo for what libFuzzer runs: in a folder of its own, since other flags would build all else anew.
-    pub fn fuzzing(&self) -> Command {
-        let mut cargo = self.cargo();
+    pub fn fuzzing(&self) -> Result<Command> {
+        let mut cargo = self.cargo()?;
         cargo.env("CARGO_TARGET_DIR", self.fuzzing_folder()).env(flags_variable(&self.host), COVERAGE);
-        cargo
+        Ok(cargo)
     }
 
     /// Where that puts the program of a name, in a profile that is called like it.
@@ -67,6 +70,22 @@ impl Toolchain {
     pub fn program(&self, name: &str, is_release: bool) -> PathBuf {
         let profile = if is_release { "release" } else { "debug" };
         self.target_folder.join(&self.host).join(profile).join(name)
+    }
+}
+
+/// Fails in another checkout than the one that this program was compiled in, by whose time cargo may have taken it for
+/// new.
+pub fn check_checkout() -> Result<()> {
+    let compiled = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // cargo says where the program is that it runs; a test says where it is itself.
+    let run = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    match run.filter(|run| run.file_name() == compiled.file_name() && run != compiled) {
+        Some(run) => bail!(
+            "this program was compiled in {}: `touch {}` and try again",
+            compiled.display(),
+            run.join("src/main.rs").display()
+        ),
+        None => Ok(()),
     }
 }
 

@@ -35,6 +35,10 @@ pub const CONTROLLERS: &[&str] = &["kube-controller-manager", "kube-scheduler"];
 /// What would only fail and wait before the API server answers, on every node.
 pub const WITH_API_SERVER: &[&str] = &["kubelet", "kube-proxy"];
 
+/// How much a program's memory grows, in percent, before Go looks for what is not needed: these machines have more memory
+/// than processors.
+const GOGC: &str = "300";
+
 /// A program that was started.
 #[derive(Debug)]
 pub struct Running {
@@ -47,7 +51,7 @@ pub struct Running {
 /// Starts a program of the node, whose output goes to its log.
 pub fn start(cluster: &Cluster, name: &'static str) -> Result<Running> {
     let mut command = Command::new(binary(name));
-    command.args(flags(cluster, name));
+    command.args(flags(cluster, name)).env("GOGC", GOGC);
     spawn(cluster, name, command)
 }
 
