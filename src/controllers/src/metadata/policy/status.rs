@@ -208,7 +208,8 @@ fn fresh(world: &World, history: &History) -> Verdict {
 fn still_missing(world: &World, history: &History) -> Option<Verdict> {
     let Time(since) = find(world.conditions(), FRESH)?.last_transition_time.clone();
     let told = Verdict::stored(world.conditions(), FRESH);
-    let is_over = newest(world, history).is_some_and(|(_, ended)| ended.started > since);
+    // Times have whole seconds: one that began in the same one began after the slot too.
+    let is_over = newest(world, history).is_some_and(|(_, ended)| ended.started >= since);
     (told.reason == Reason::MissedRun && since <= world.now && !is_over).then_some(told)
 }
 
