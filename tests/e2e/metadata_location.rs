@@ -173,11 +173,13 @@ async fn a_pinned_repository_that_vanished_is_not_made_anew() {
         let pinned = kubedr.make_location().await?.status.unwrap_or_default().repository_id;
         kubedr.make_policy("etcd", &json!({})).await?;
         kubedr.bucket.clear()?;
-        // A backup that finds it gone makes the location look.
-        kubedr.failing_backup("etcd", "RepositoryGone").await?;
+        // A backup that finds it gone makes the location look, whose end the policy's own `Ready` may tell at once.
+        let job = kubedr.start_backup("etcd").await?;
+        kubedr.policy_says("etcd", "Fresh", ("False", "RepositoryGone")).await?;
         let location = kubedr.location_is("s3", ("False", "RepositoryGone")).await?;
         assert_eq!(location.status.unwrap_or_default().repository_id, pinned, "the id stays pinned");
         assert!(!kubedr.bucket.folder().exists(), "nothing was made in its place");
+        kubedr.end(&job).await?;
         allow_to_replace(kubedr, pinned.as_deref()).await?;
         let location = kubedr.location_is("s3", READY).await?;
         assert_ne!(location.status.unwrap_or_default().repository_id, pinned);
