@@ -73,7 +73,8 @@ fn last(world: &World) -> Timestamp {
 /// Whether a policy's newest backup did not find the repository as it was last seen.
 ///
 /// By when the backup began, which is told by the same clock as the end of a Job: each
-/// failed backup asks for one look and no more.
+/// failed backup asks for one look and no more. Both have whole seconds: one that began in that of the
+/// look's end began after it.
 fn doubts(world: &World, policy: &MetadataBackupPolicy) -> bool {
     let Some(status) = &policy.status else { return false };
     let fresh = Verdict::stored(&status.conditions, FRESH);
@@ -85,5 +86,5 @@ fn doubts(world: &World, policy: &MetadataBackupPolicy) -> bool {
         && policy.spec.destination == world.location.name_any()
         && fresh.holds == Some(false)
         && is_about_it
-        && began.is_some_and(|began| began > last(world))
+        && began.is_some_and(|began| began >= last(world))
 }

@@ -177,7 +177,8 @@ impl World {
     "create"
 )]
 #[case::one_whose_keys_are_refused_does_too(ready().doubted("2030-01-01T11:50:00Z", "AccessDenied"), "create")]
-#[case::one_that_began_before_the_last_look_does_not(ready().doubted("2030-01-01T11:30:00Z", "RepositoryGone"), "")]
+#[case::one_that_began_before_the_last_look_does_not(ready().doubted("2030-01-01T11:29:59Z", "RepositoryGone"), "")]
+#[case::one_that_began_in_the_same_second_does(ready().doubted("2030-01-01T11:30:00Z", "RepositoryGone"), "create")]
 #[case::one_that_did_not_find_etcd_does_not(ready().doubted("2030-01-01T11:50:00Z", "EtcdUnreachable"), "")]
 #[case::one_of_another_location_does_not(ready().doubted_elsewhere(), "")]
 #[case::a_look_under_way_is_waited_for(ready().working().doubted("2030-01-01T11:50:00Z", "RepositoryGone"), "")]
