@@ -112,10 +112,10 @@ fn backup(backup: &Backup) -> Result<()> {
 
 fn measure(cluster: &Cluster, request: &Value) -> Result<()> {
     // `bench` runs `stopwatch`, which is beside it.
-    let mut both = Toolchain::find()?.cargo()?;
+    let mut both = Toolchain::find()?.cargo();
     both.args(["build", "--release", "--package", "kubedr-tests", "--bin", "bench", "--bin", "stopwatch"]);
     command::run_visibly(&mut both)?;
-    let mut cargo = Toolchain::find()?.cargo()?;
+    let mut cargo = Toolchain::find()?.cargo();
     cargo.args(["run", "--release", "--package", "kubedr-tests", "--bin", "bench"]).stdin(Stdio::null());
     cargo.envs(cluster::variables(cluster)?).env("KUBEDR_BENCH_IMAGE", image::bench_name());
     cargo.env("KUBEDR_BENCH", request.to_string());

@@ -4,7 +4,7 @@
 //! ~/.cache/kubedr/
 //!   programs/<set>-<hash>/   test programs, built once
 //!   target/<rustc>/          cargo's output; <rustc>.fuzzing/ is that of `cargo xtask fuzz`,
-//!                            <rustc>.sources.json what the sources were
+//!                            <rustc>.sources.json what the sources were, <rustc>.lock who compiles
 //!   fuzz/                    inputs that were found worth keeping, and what was said of the last ones
 //!   images/                  images of the product, and the pause image
 //!   clusters/<name>/         state of one running cluster

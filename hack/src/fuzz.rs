@@ -86,12 +86,12 @@ impl Fuzzer {
     /// Builds the program, and writes the seeds anew.
     pub fn build(toolchain: &Toolchain) -> Result<Self> {
         packages::ensure(packages::FUZZING)?;
-        let mut cargo = toolchain.fuzzing()?;
+        let mut cargo = toolchain.fuzzing();
         cargo.args(["build", "--package", PACKAGE, "--bin", PROGRAM, "--profile", PROGRAM]);
         command::run_at_length("build for fuzzing", cargo.args(["--features", "libfuzzer"]))?;
         let seeds = cache::folder("fuzz/seeds")?;
         cache::remove_if_there(&seeds)?;
-        let mut writer = toolchain.cargo()?;
+        let mut writer = toolchain.cargo();
         writer.args(["run", "--quiet", "--package", PACKAGE, "--bin", "seeds", "--"]).arg(&seeds);
         command::run_at_length("seeds", &mut writer)?;
         Ok(Self {

@@ -19,7 +19,7 @@ pub struct Arguments {
 
 /// Leaves the work to the crate that knows the types, so that the harness stays small.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let mut cargo = Toolchain::find()?.cargo()?;
+    let mut cargo = Toolchain::find()?.cargo();
     cargo.args(["run", "--quiet", "--package", "manifests", "--"]).args(arguments.check.then_some("--check"));
     command::run_visibly(&mut cargo)
 }

@@ -32,7 +32,7 @@ pub struct Arguments {
 /// Fills an etcd.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let cluster = Cluster::find(&arguments.name)?;
-    let mut cargo = Toolchain::find()?.cargo()?;
+    let mut cargo = Toolchain::find()?.cargo();
     cargo.args(["run", "--package", "kubedr-tests", "--bin", "load"]).stdin(Stdio::null());
     cargo.envs(cluster::variables(&cluster)?).env("KUBEDR_LOAD_OBJECTS", arguments.objects.to_string());
     match &arguments.target {

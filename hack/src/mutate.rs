@@ -126,25 +126,25 @@ impl Copy {
     }
 
     fn judge(&self, mutation: &Mutation) -> Result<Fate> {
-        if !self.cargo(mutation)?.arg("--no-run").stderr(Stdio::null()).status()?.success() {
+        if !self.cargo(mutation).arg("--no-run").stderr(Stdio::null()).status()?.success() {
             return Ok(Fate::Uncompiled);
         }
-        let output = self.cargo(mutation)?.args(["--", &mutation.test]).output()?;
+        let output = self.cargo(mutation).args(["--", &mutation.test]).output()?;
         let said = String::from_utf8_lossy(&output.stdout);
         let is_failed = |line: &str| line.starts_with("test ") && line.ends_with("FAILED");
         let caught = said.lines().any(|line| is_failed(line) && line.contains(&mutation.test));
         Ok(if caught { Fate::Caught } else { Fate::Survived })
     }
 
-    fn cargo(&self, mutation: &Mutation) -> Result<Command> {
-        let mut cargo = self.toolchain.cargo()?;
+    fn cargo(&self, mutation: &Mutation) -> Command {
+        let mut cargo = self.toolchain.cargo();
         // What is compiled here is of another folder: it must not take the place of the real one's.
         let target = self.folder.with_file_name("target-mutate");
         cargo.current_dir(&self.folder).env("CARGO_TARGET_DIR", target);
         cargo.env("INSTA_WORKSPACE_ROOT", &self.folder);
         cargo.args(["test", "--package", &mutation.package]).stdin(Stdio::null());
         cargo.args(["--no-fail-fast", "--color", "never"]);
-        Ok(cargo)
+        cargo
     }
 }
 

@@ -1,19 +1,19 @@
 //! What changed since the last build, by what is in the files.
 //!
 //! cargo goes by times. It compiles a new clone from its first line, all of whose files are new, and takes what was
-//! compiled of one checkout for that of another whose files are older. So each file gets the time at which what is in it
-//! was first seen after something else:
+//! compiled of one checkout for that of another whose files are older. So it is remembered since when each file was as it
+//! was at the last build, whose checkout ever that was:
 //!
 //! ```text
-//! file ─▶ its hash ─▶ as recorded? ─▶ yes: the recorded time ─┐
-//!                                  └▶ no: now, recorded ──────┴▶ the file's time, which cargo compares
+//! file ─▶ its hash ─▶ another than at the last build ─▶ the time is now
+//!                  └▶ the same: in a clone that was never compiled, the time that is remembered; else as it is
 //! ```
 //!
-//! The output folder belongs to whoever keeps the record: what is compiled into it by a cargo that was not started here
-//! is not known.
+//! Only in such a clone can no other output folder, an editor's for example, go by the times that files had before.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -21,13 +21,14 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::cache;
+/// cargo's own output folder: where it is, something was compiled.
+const TARGET: &str = "target";
 
 /// Folders that hold no sources.
-const PASSED_OVER: [&str; 2] = [".git", "target"];
+const PASSED_OVER: [&str; 2] = [".git", TARGET];
 
-/// cargo does not see that this changed, so whoever has it compiled in is of one checkout alone.
-const OF_ONE_CHECKOUT: &[u8] = b"CARGO_MANIFEST_DIR";
+/// What ties a file to the place of its checkout, of which cargo remembers the first.
+const OF_ONE_PLACE: [&str; 3] = ["CARGO_MANIFEST_DIR", "include_str!(\"../", "include_bytes!(\"../"];
 
 /// What was in the files at the last build.
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -35,49 +36,68 @@ struct Record {
     files: BTreeMap<PathBuf, Seen>,
 }
 
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 struct Seen {
     /// Of what is in it, and where it matters of where it is.
     sha256: String,
-    /// When that was first seen.
+    /// Since when that is so.
     since: SystemTime,
 }
 
-/// Gives each file of a checkout the time since when it is as it is, going by the record of an output folder.
+/// Has cargo compile what changed since the last build into an output folder, in whatever checkout that was.
+///
+/// Nobody else may compile into it meanwhile, nor without this.
 pub fn settle(checkout: &Path, output: &Path) -> Result<()> {
     let path = output.with_added_extension("sources.json");
-    let _lock = cache::lock(&output.with_added_extension("sources.lock"))?;
-    // Without a record, or with half of one, everything is new.
-    let known: Record =
-        fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
-    let record = known.followed_by(checkout, SystemTime::now())?;
+    let record = read(&path)?.followed_by(checkout, SystemTime::now())?;
     let unfinished = path.with_added_extension("unfinished");
     fs::write(&unfinished, serde_json::to_vec(&record)?).context("cannot write what the sources are")?;
-    fs::rename(&unfinished, &path).context("cannot record what the sources are")
+    fs::rename(&unfinished, &path).context("cannot record what the sources are")?;
+    fs::create_dir_all(checkout.join(TARGET)).context("cannot mark the checkout as compiled")
+}
+
+/// The record; without one everything is new.
+fn read(path: &Path) -> Result<Record> {
+    let text = match fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Record::default()),
+        text => text.with_context(|| format!("cannot read {}", path.display()))?,
+    };
+    Ok(serde_json::from_slice(&text).unwrap_or_else(|error| {
+        eprintln!("{} is damaged, so everything is compiled anew: {error}", path.display());
+        Record::default()
+    }))
 }
 
 impl Record {
     /// The record of a checkout whose files have their times from now on.
     fn followed_by(&self, checkout: &Path, now: SystemTime) -> Result<Self> {
+        let is_new = !checkout.join(TARGET).exists();
         let mut files = BTreeMap::new();
         for path in files_of(checkout)? {
+            let mut file = match File::open(&path) {
+                // An editor's, for example.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                file => file.with_context(|| format!("cannot read {}", path.display()))?,
+            };
             let name = path.strip_prefix(checkout)?.to_owned();
-            let sha256 = hash(checkout, &path)?;
-            let since =
-                self.files.get(&name).filter(|seen| seen.sha256 == sha256).map_or(now, |seen| seen.since);
-            File::open(&path)
-                .and_then(|file| file.set_modified(since))
-                .with_context(|| format!("cannot set the time of {}", path.display()))?;
+            let sha256 = hash(checkout, &mut file)?;
+            let known = self.files.get(&name).filter(|seen| seen.sha256 == sha256).map(|seen| seen.since);
+            let since = known.unwrap_or(now);
+            if is_new || known.is_none() {
+                file.set_modified(since).with_context(|| format!("cannot date {}", path.display()))?;
+            }
             files.insert(name, Seen { sha256, since });
         }
         Ok(Self { files })
     }
 }
 
-fn hash(checkout: &Path, path: &Path) -> Result<String> {
-    let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut hash = Sha256::new_with_prefix(&text);
-    if text.windows(OF_ONE_CHECKOUT.len()).any(|word| word == OF_ONE_CHECKOUT) {
+fn hash(checkout: &Path, file: &mut File) -> Result<String> {
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).context("cannot read a source")?;
+    let mut hash = Sha256::new_with_prefix(&bytes);
+    let text = String::from_utf8_lossy(&bytes);
+    if OF_ONE_PLACE.iter().any(|word| text.contains(word)) {
         hash.update(checkout.as_os_str().as_encoded_bytes());
     }
     Ok(hex::encode(hash.finalize()))
@@ -105,8 +125,8 @@ mod tests {
 
     use super::*;
 
-    /// A checkout with files of these names and contents.
-    fn checkout(files: &[(&str, &str)]) -> tempfile::TempDir {
+    /// A clone with files of these names and contents.
+    fn clone(files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("a folder");
         for (name, text) in files {
             let path = folder.path().join(name);
@@ -116,50 +136,69 @@ mod tests {
         folder
     }
 
+    /// The same, in which something was compiled before.
+    fn checkout(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = clone(files);
+        fs::create_dir(folder.path().join(TARGET)).expect("made");
+        folder
+    }
+
     /// Moments that are far enough apart.
     fn at(hour: u64) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_hours(hour)
     }
 
-    /// The hour that a file has as its time.
-    fn hour_of(checkout: &tempfile::TempDir, name: &str) -> u64 {
-        let time = fs::metadata(checkout.path().join(name)).expect("there").modified().expect("a time");
-        time.duration_since(SystemTime::UNIX_EPOCH).expect("later").as_secs() / 3600
+    /// The hours that files have as their times.
+    fn hours<const N: usize>(checkout: &tempfile::TempDir, names: [&str; N]) -> [u64; N] {
+        names.map(|name| {
+            let time = fs::metadata(checkout.path().join(name)).expect("there").modified().expect("a time");
+            time.duration_since(SystemTime::UNIX_EPOCH).expect("later").as_secs() / 3600
+        })
     }
+
+    const BOTH: [&str; 2] = ["Cargo.toml", "src/lib.rs"];
 
     #[test]
     fn a_clone_is_as_old_as_what_is_in_it_and_what_changed_is_new() {
-        let one = checkout(&[("Cargo.toml", "1"), ("src/lib.rs", "1")]);
+        let one = clone(&[("Cargo.toml", "1"), ("src/lib.rs", "1")]);
         let first = Record::default().followed_by(one.path(), at(1)).expect("read");
-        let clone = checkout(&[("Cargo.toml", "1"), ("src/lib.rs", "2")]);
-        let second = first.followed_by(clone.path(), at(2)).expect("read");
-        assert_eq!((hour_of(&clone, "Cargo.toml"), hour_of(&clone, "src/lib.rs")), (1, 2));
+        let other = clone(&[("Cargo.toml", "1"), ("src/lib.rs", "2")]);
+        let second = first.followed_by(other.path(), at(2)).expect("read");
+        assert_eq!(hours(&other, BOTH), [1, 2]);
         second.followed_by(one.path(), at(3)).expect("read");
-        assert_eq!(
-            (hour_of(&one, "Cargo.toml"), hour_of(&one, "src/lib.rs")),
-            (1, 3),
-            "it was compiled otherwise since"
-        );
+        assert_eq!(hours(&one, BOTH), [1, 3], "it was compiled otherwise since");
     }
 
     #[test]
-    fn what_knows_where_it_is_is_new_at_another_place_alone() {
-        let here = [("src/lib.rs", r#"env!("CARGO_MANIFEST_DIR")"#)];
-        let (one, other) = (checkout(&here), checkout(&here));
+    fn where_something_was_compiled_no_file_becomes_older() {
+        let one = checkout(&[("src/lib.rs", "1")]);
+        let first = Record::default().followed_by(one.path(), at(1)).expect("read");
+        // Changed, compiled by an editor, and changed back.
+        File::open(one.path().join("src/lib.rs")).expect("there").set_modified(at(5)).expect("dated");
+        first.followed_by(one.path(), at(6)).expect("read");
+        assert_eq!(hours(&one, ["src/lib.rs"]), [5]);
+    }
+
+    #[test]
+    fn what_knows_where_it_is_is_new_at_another_place() {
+        let here =
+            [("Cargo.toml", r#"include_str!("../a")"#), ("src/lib.rs", r#"env!("CARGO_MANIFEST_DIR")"#)];
+        let (one, other) = (clone(&here), clone(&here));
         let first = Record::default().followed_by(one.path(), at(1)).expect("read");
         let again = first.followed_by(one.path(), at(2)).expect("read");
         again.followed_by(other.path(), at(3)).expect("read");
-        assert_eq!((hour_of(&one, "src/lib.rs"), hour_of(&other, "src/lib.rs")), (1, 3));
+        assert_eq!((hours(&one, BOTH), hours(&other, BOTH)), ([1, 1], [3, 3]));
     }
 
     #[test]
     fn half_a_record_is_none_and_the_next_one_is_whole() {
-        let one = checkout(&[("src/lib.rs", "1"), (".git/index", "1"), ("target/debug/lib", "1")]);
+        let one = clone(&[("src/lib.rs", "1"), (".git/index", "1")]);
         let output = tempfile::tempdir().expect("a folder");
         let record = output.path().join("1.0.sources.json");
         fs::write(&record, "{").expect("written");
         settle(one.path(), &output.path().join("1.0")).expect("settled");
-        let record: Record = serde_json::from_slice(&fs::read(record).expect("there")).expect("whole");
-        assert_eq!(record.files.keys().collect::<Vec<_>>(), [Path::new("src/lib.rs")]);
+        let files = read(&record).expect("whole").files;
+        assert_eq!(files.keys().collect::<Vec<_>>(), [Path::new("src/lib.rs")]);
+        assert!(one.path().join(TARGET).exists(), "it is no clone any more that was never compiled");
     }
 }

@@ -88,6 +88,9 @@ const FUZZING: Duration = Duration::from_secs(5);
 /// The same with `--all`.
 const LONG_FUZZING: Duration = Duration::from_mins(1);
 
+/// How many targets are tried at once: machines for this have two processors.
+const FUZZERS: usize = 2;
+
 /// How many rounds of power cuts `--all` makes.
 const POWER_CUT_ROUNDS: &str = "5";
 
@@ -123,17 +126,6 @@ struct Steps {
     slowest: Vec<(f32, String)>,
     /// What tests on a node want to be read although they succeed.
     notes: String,
-}
-
-/// Tries targets at the same time.
-fn fuzzed(fuzzer: &fuzz::Fuzzer, targets: &[String], duration: Duration) -> Result<()> {
-    thread::scope(|scope| {
-        let runs: Vec<_> =
-            targets.iter().map(|target| scope.spawn(|| fuzzer.run(target, duration))).collect();
-        let ends = runs.into_iter().map(|run| run.join().map_err(|_panic| anyhow!("a fuzzer panicked"))?);
-        // Each to its end, whatever becomes of the others.
-        ends.collect::<Vec<_>>().into_iter().collect()
-    })
 }
 
 /// The ten slowest tests, out of lines of seconds and a name.
@@ -181,11 +173,10 @@ impl Steps {
         Ok(())
     }
 
-    /// Tries hostile input, as many targets at once as machines for this have processors, in steps that do not take
-    /// long to interrupt.
+    /// Tries hostile input in steps that do not take long to interrupt.
     fn fuzz(&mut self, duration: Duration) -> Result<()> {
         let fuzzer = self.step("build for fuzzing", |steps| fuzz::Fuzzer::build(&steps.toolchain))?;
-        fuzzer.targets()?.chunks(2).try_for_each(|some| {
+        fuzzer.targets()?.chunks(FUZZERS).try_for_each(|some| {
             self.step(&format!("fuzz {}", some.join(" ")), |_| fuzzed(&fuzzer, some, duration))
         })
     }
@@ -238,7 +229,7 @@ impl Steps {
 
     /// The command that runs the tests on a cluster; what follows chooses among them by name.
     fn node_tests(&self, cluster: &cluster::Cluster, targets: &[&str]) -> Result<Command> {
-        let mut cargo = self.toolchain.cargo()?;
+        let mut cargo = self.toolchain.cargo();
         cargo.env("RUST_TEST_THREADS", THREADS).envs(cluster::variables(cluster)?);
         cargo.args(["test", "--package", "kubedr-tests", "--no-fail-fast"]).args(targets).arg("--");
         Ok(cargo)
@@ -261,7 +252,7 @@ impl Steps {
     }
 
     fn cargo(&mut self, name: &str, arguments: &[&str]) -> Result<()> {
-        let mut cargo = self.toolchain.cargo()?;
+        let mut cargo = self.toolchain.cargo();
         cargo.args(arguments);
         self.step(name, |steps| steps.run_interruptibly(&mut cargo))
     }
@@ -306,7 +297,7 @@ impl Steps {
 
     /// Two TLS providers in one process panic when the first connection is made.
     fn refuse_ring(&self) -> Result<()> {
-        let mut cargo = self.toolchain.cargo()?;
+        let mut cargo = self.toolchain.cargo();
         let output =
             cargo.args(["tree", "--workspace", "--invert", "ring"]).output().context("cannot start cargo")?;
         let tree = String::from_utf8_lossy(&output.stdout);
@@ -332,6 +323,17 @@ impl Steps {
         }
         eprint!("{}", self.notes);
     }
+}
+
+/// Tries targets at the same time.
+fn fuzzed(fuzzer: &fuzz::Fuzzer, targets: &[String], duration: Duration) -> Result<()> {
+    thread::scope(|scope| {
+        let runs: Vec<_> =
+            targets.iter().map(|target| scope.spawn(|| fuzzer.run(target, duration))).collect();
+        let ends = runs.into_iter().map(|run| run.join().map_err(|_panic| anyhow!("a fuzzer panicked"))?);
+        // Each to its end, whatever becomes of the others.
+        ends.collect::<Vec<_>>().into_iter().collect()
+    })
 }
 
 #[cfg(test)]

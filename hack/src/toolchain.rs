@@ -1,10 +1,12 @@
 //! How this repository is compiled: one target folder and one set of flags for everything, so that images and tests
 //! share what is built.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::{cache, command, sources};
 
@@ -14,6 +16,9 @@ const COVERAGE: &str = "--cfg fuzzing -C passes=sancov-module -C llvm-args=-sani
                         -C llvm-args=-sanitizer-coverage-inline-8bit-counters \
                         -C llvm-args=-sanitizer-coverage-pc-table \
                         -C llvm-args=-sanitizer-coverage-trace-compares";
+
+/// The variable by which a program knows that one like it waits for it.
+const INSIDE: &str = "KUBEDR_INSIDE_XTASK";
 
 /// The installed Rust, and where its output goes.
 #[derive(Debug)]
@@ -29,15 +34,16 @@ impl Toolchain {
         let version = command::output(Command::new("rustc").arg("-vV"))?;
         let host = field(&version, "host").context("rustc does not name its host")?;
         let release = field(&version, "release").context("rustc does not name its release")?;
-        Ok(Self { host: host.to_owned(), target_folder: cache::folder(&format!("target/{release}"))? })
+        let target_folder = cache::folder(&format!("target/{release}"))?;
+        keep_others_out(&target_folder)?;
+        Ok(Self { host: host.to_owned(), target_folder })
     }
 
     /// cargo, in the repository, with output in the cache folder and programs linked statically.
     ///
     /// The target is always named: flags of a named target do not reach build scripts and procedural macros, which
     /// cannot be static.
-    pub fn cargo(&self) -> Result<Command> {
-        sources::settle(repository(), &self.target_folder)?;
+    pub fn cargo(&self) -> Command {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.current_dir(repository()).env("CARGO_TARGET_DIR", &self.target_folder);
         cargo
@@ -47,14 +53,16 @@ impl Toolchain {
         cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
         // Else tests look for their snapshots where they were compiled first.
         cargo.env("INSTA_WORKSPACE_ROOT", repository());
-        Ok(cargo)
+        // Else lints of another checkout's opinion stand.
+        cargo.env("CLIPPY_CONF_DIR", repository()).env(INSIDE, "1");
+        cargo
     }
 
     /// cargo for what libFuzzer runs: in a folder of its own, since other flags would build all else anew.
-    pub fn fuzzing(&self) -> Result<Command> {
-        let mut cargo = self.cargo()?;
+    pub fn fuzzing(&self) -> Command {
+        let mut cargo = self.cargo();
         cargo.env("CARGO_TARGET_DIR", self.fuzzing_folder()).env(flags_variable(&self.host), COVERAGE);
-        Ok(cargo)
+        cargo
     }
 
     /// Where that puts the program of a name, in a profile that is called like it.
@@ -71,6 +79,20 @@ impl Toolchain {
         let profile = if is_release { "release" } else { "debug" };
         self.target_folder.join(&self.host).join(profile).join(name)
     }
+}
+
+/// What keeps another process out of the output folder, as long as this one lives.
+static ALONE: OnceLock<File> = OnceLock::new();
+
+/// Waits until nobody else compiles or tests, and sees what changed since. A program that a test starts does so within
+/// its time.
+fn keep_others_out(target_folder: &Path) -> Result<()> {
+    if ALONE.get().is_some() || std::env::var_os(INSIDE).is_some() {
+        return Ok(());
+    }
+    let lock = cache::lock(&target_folder.with_added_extension("lock"))?;
+    sources::settle(repository(), target_folder)?;
+    ALONE.set(lock).map_err(|_lock| anyhow!("two threads of this program want to compile"))
 }
 
 /// Fails in another checkout than the one that this program was compiled in, by whose time cargo may have taken it for

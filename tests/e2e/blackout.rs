@@ -92,8 +92,10 @@ async fn round(kubedr: &Installation, dice: &mut Dice) -> Result<()> {
     let mut hits = BTreeMap::<&str, usize>::new();
     for moment in 0..MOMENTS {
         let hit = hits.entry(VICTIMS[moment % VICTIMS.len()]).or_default();
-        for _ in 0..=REPEATS {
-            *hit += usize::from(cut(kubedr, dice, moment).await?);
+        // All of them, so that whoever is hit changes no later moment.
+        let waits: [u64; REPEATS + 1] = std::array::from_fn(|_| dice.below(LONGEST));
+        for wait in waits {
+            *hit += usize::from(cut(kubedr, moment, wait).await?);
             if *hit >= owed(moment) {
                 break;
             }
@@ -120,12 +122,11 @@ fn owed(moment: usize) -> usize {
     if OF_BACKUPS.contains(&VICTIMS[moment % VICTIMS.len()]) { passed.div_ceil(SHARE) } else { 0 }
 }
 
-/// Starts a backup, and says whether what loses its power some time later was there to lose it.
-async fn cut(kubedr: &Installation, dice: &mut Dice, moment: usize) -> Result<bool> {
+/// Starts a backup, and says whether what loses its power so many milliseconds later was there to lose it.
+async fn cut(kubedr: &Installation, moment: usize, wait: u64) -> Result<bool> {
     let (policy, victim) = (POLICIES[moment % POLICIES.len()], VICTIMS[moment % VICTIMS.len()]);
     again_and_again("a backup to start", async || is_at_rest(kubedr, policy).await).await?;
     again_and_again("a backup to be asked for", async || kubedr.start_backup(policy).await.map(drop)).await?;
-    let wait = dice.below(LONGEST);
     // Chance is what is tested; nothing is waited for.
     tokio::time::sleep(Duration::from_millis(wait)).await;
     let killed = kubedr.cluster.kill(victim)?;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use kubedr_tests::{OwnCluster, Program, until, xtask};
+use kubedr_tests::{OwnCluster, Program, room, until, xtask};
 use serde_json::json;
 
 /// How long a pod must stay alive beside another cluster's: longer than any kubelet's housekeeping.
@@ -72,6 +72,7 @@ impl Own {
 
 #[tokio::test]
 async fn two_clusters_keep_their_pods_beside_each_other() -> Result<()> {
+    let _room = room(2).await;
     let (one, two) =
         (Own::up("beside-1", &[]).await?, Own::up("beside-2", &["--label", "example.org/second="]).await);
     let result = match &two {
@@ -98,6 +99,7 @@ async fn stay_alive(clusters: [&Own; 2]) -> Result<()> {
 
 #[tokio::test]
 async fn a_second_node_joins_a_cluster_and_goes_with_it() -> Result<()> {
+    let _room = room(2).await;
     let one = Own::up("nodes-1", &[]).await?;
     let two = Own::up("nodes-2", &["--join", one.name(), "--label", "example.org/second="]).await;
     let result = match &two {
@@ -190,6 +192,7 @@ async fn members(cluster: &Own) -> Result<usize> {
 #[tokio::test]
 async fn whatever_moment_a_start_is_cut_off_at_nothing_stays() -> Result<()> {
     const NAME: &str = "cut-off";
+    let _room = room(1).await;
     let folder = clusters_folder()?.join(NAME);
     let last = OwnCluster::named(NAME);
     last.down().await?;

@@ -4,7 +4,6 @@ use api::{MetadataBackupRecord, names::MAX_POLICY};
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 use kubedr_tests::{Cluster, EtcdMember, Installation, OwnCluster, until, with_kubedr_alone};
-use nix::sys::signal::Signal;
 use serde_json::json;
 
 /// What a worker carries that is nearest to an etcd outside of the cluster.
@@ -87,7 +86,7 @@ async fn a_backup_that_its_node_drives_away_leaves_nothing_there_and_goes_on_whe
 
 async fn driven_away(kubedr: &Installation, node: &Cluster) -> Result<()> {
     let job = kubedr.start_backup("etcd").await?;
-    kubedr.pod_of(&job).await?.signal("agent stream", Signal::SIGCONT).await?;
+    kubedr.pod_of(&job).await?.runs("agent stream").await?;
     let there = of_backups(node)?;
     ensure!(there.len() > 2, "agent, restic and the pod's folder: {there:?}");
     taint(kubedr, node, &format!("{TAINT}=:NoExecute")).await?;

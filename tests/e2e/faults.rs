@@ -67,7 +67,8 @@ async fn a_backup_that_needs_a_lost_pack_is_no_backup() {
     .await;
 }
 
-/// Neither packs on their way nor restic's cache stay on the node while somebody looks why a backup failed.
+/// Neither packs on their way nor restic's cache stay on the node while somebody looks why a backup failed: all of its
+/// work is in a folder of the pod that the kubelet takes away when its containers have ended.
 async fn nothing_is_left_of_what_failed(kubedr: &Installation) -> Result<()> {
     until("what failed to leave nothing on the node", async || {
         let pods =

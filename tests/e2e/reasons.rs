@@ -245,7 +245,7 @@ async fn what_befalls_a_pod_is_named_and_the_next_backup_succeeds() {
             })),
             Box::pin(befalls(kubedr, ("starved", "OutOfMemory"), async |pod: &NodePod| {
                 // What starts a container needs more than its agent.
-                pod.signal("agent", Signal::SIGCONT).await?;
+                pod.runs("agent").await?;
                 pod.starve(TOO_LITTLE).await
             })),
         )?;

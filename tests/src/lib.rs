@@ -36,7 +36,7 @@ pub use installation::{Installation, with_kinds, with_kubedr, with_kubedr_on};
 pub use metadata::{Run, condition, is_finished, message, pair};
 pub use node_pod::NodePod;
 pub use notes::note;
-pub use own_cluster::{OwnCluster, programs, with_kubedr_alone, xtask};
+pub use own_cluster::{OwnCluster, programs, room, with_kubedr_alone, xtask};
 pub use program::{Output, Program};
 pub use tcp_relay::{TcpRelay, Weather};
 pub use wait::{PATIENCE, until, until_within, within_a_minute};

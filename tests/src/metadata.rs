@@ -197,6 +197,11 @@ impl Installation {
         policy: &str,
         reason: &str,
     ) -> Result<(Job, MetadataBackupPolicy)> {
+        let before = self.api::<MetadataBackupPolicy>().get(policy).await?.status.unwrap_or_default();
+        anyhow::ensure!(
+            condition(&before.conditions, "Fresh").1 != reason,
+            "{reason} is told before it is so"
+        );
         let job = self.start_backup(policy).await?;
         let told = self.told(policy, reason).await?;
         Ok((job, told))

@@ -44,6 +44,11 @@ impl Installation {
 }
 
 impl NodePod {
+    /// Waits until such a program of it runs.
+    pub async fn runs(&self, program: &str) -> Result<()> {
+        self.running(program).await.map(drop)
+    }
+
     /// Sends a signal to its program of this name, and verb if there is one behind a space, once that runs.
     pub async fn signal(&self, program: &str, signal: Signal) -> Result<()> {
         kill(self.running(program).await?, signal).context("failed to send a signal")

@@ -3,13 +3,22 @@ use std::panic::{AssertUnwindSafe, resume_unwind};
 
 use anyhow::{Context, Result};
 use futures::FutureExt;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{Cluster, Facts, Installation, Program, with_kubedr_on};
 
-/// How many nodes may be there at once for tests that run alone. Each takes some fifteen of the inotify instances that a
-/// kernel gives to one user, 128 as a rule, and a kubelet that gets none ends.
-static ROOM: Semaphore = Semaphore::const_new(3);
+/// How many nodes tests may have of their own at once. Each takes some fifteen of the inotify instances that a kernel
+/// gives to one user, 128 as a rule, and a kubelet that gets none ends.
+const MOST: usize = 5;
+
+static ROOM: Semaphore = Semaphore::const_new(MOST);
+
+/// Waits until so many nodes may be started, and keeps their places. A test asks once, for all of its nodes.
+pub async fn room(nodes: usize) -> SemaphorePermit<'static> {
+    assert!(nodes <= MOST, "{nodes} nodes would be waited for in vain");
+    let count = u32::try_from(nodes).expect("few nodes");
+    ROOM.acquire_many(count).await.expect("nobody closes it")
+}
 
 /// A cluster beside that of all tests.
 pub struct OwnCluster {
@@ -73,8 +82,7 @@ pub async fn with_kubedr_alone(
 ) {
     let (name, _) = nodes.first().expect("a node");
     let own = OwnCluster::named(name);
-    let count = u32::try_from(nodes.len()).expect("few nodes");
-    let _room = ROOM.acquire_many(count).await.expect("nobody closes it");
+    let _room = room(nodes.len()).await;
     // Whatever an interrupted run left.
     own.down().await.expect("nothing of it is left");
     let run = async {

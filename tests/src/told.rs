@@ -1,7 +1,7 @@
 //! Whether what is wrong is told in each place where somebody may look for it.
 use std::fmt::Debug;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use api::names::label;
 use k8s_openapi::{
     api::{core::v1::Pod, events::v1::Event},
@@ -24,8 +24,8 @@ struct Failing<'a> {
 impl Installation {
     /// Waits until a condition of an object has this status and reason, `Ready` for its present generation.
     ///
-    /// What is wrong must be told within a minute, and in an event, the metrics and the result of the pod that met it
-    /// too.
+    /// What is wrong must be told in an event, the metrics and the result of the pod that met it too, and of the object
+    /// and its runs within a minute.
     pub async fn says<K>(&self, name: &str, kind: &str, said: (&str, &str)) -> Result<K>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -45,7 +45,12 @@ impl Installation {
             tokio::try_join!(self.is_event(&failing), self.is_metric(&failing))?;
             Ok(object)
         });
-        let told = within_a_minute(everywhere).await;
+        // Of others nobody knows how long they have been under way.
+        let told = if ["Ready", "Fresh"].contains(&kind) {
+            within_a_minute(everywhere).await
+        } else {
+            everywhere.await
+        };
         told.with_context(|| format!("{name} is not told {kind} {} everywhere", said.1))
     }
 
@@ -101,7 +106,11 @@ impl Installation {
         if !failing.is_met_by_a_pod()? {
             return Ok(());
         }
-        let key = if failing.kind == "BackupLocation" { label::LOCATION } else { label::POLICY };
+        let key = match failing.kind {
+            "BackupLocation" => label::LOCATION,
+            "MetadataBackupPolicy" => label::POLICY,
+            other => bail!("no pod works for a {other}"),
+        };
         let pods = ListParams::default().labels(&format!("{key}={}", failing.name));
         let word = format!("\"{}\"", failing.reason);
         until(&format!("a pod of {} to end with {word}", failing.name), async || {
@@ -120,7 +129,7 @@ impl Failing<'_> {
         Ok(match (self.condition, reason) {
             // Both may find these, and the operator does so before there is a pod.
             (_, Reason::NoEtcdNode | Reason::HostPathMissing) => false,
-            // What it does not keep by is what is known of the last backup.
+            // It meets these in a pod of its own; what else stops it, the operator knows from records.
             ("Retained", _) => matches!(group, Group::Store | Group::Repository),
             (_, Reason::LineageChanged) => false,
             (_, Reason::SecretMissing | Reason::SecretKeyMissing) => true,

@@ -35,8 +35,8 @@ pub const CONTROLLERS: &[&str] = &["kube-controller-manager", "kube-scheduler"];
 /// What would only fail and wait before the API server answers, on every node.
 pub const WITH_API_SERVER: &[&str] = &["kubelet", "kube-proxy"];
 
-/// How much a program's memory grows, in percent, before Go looks for what is not needed: these machines have more memory
-/// than processors.
+/// How much the memory of the node's programs grows, in percent, before Go looks for what is not needed: these machines
+/// have more memory than processors. Not that of S3 servers, beside which benches measure.
 const GOGC: &str = "300";
 
 /// A program that was started.

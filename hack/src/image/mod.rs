@@ -67,7 +67,7 @@ pub fn bench_name() -> String {
 pub fn build(is_release: bool) -> Result<Vec<PathBuf>> {
     packages::ensure(packages::CLUSTERS)?;
     let toolchain = Toolchain::find()?;
-    let mut cargo = toolchain.cargo()?;
+    let mut cargo = toolchain.cargo();
     cargo
         .args(["build", "--package", "operator", "--package", "agent"])
         .args(is_release.then_some("--release"));
@@ -103,7 +103,7 @@ fn agent(program: &Path) -> Result<Image> {
 /// Writes the archive of the benches' image: the shipped agent's, with what it is measured by and beside.
 pub fn bench() -> Result<PathBuf> {
     let toolchain = Toolchain::find()?;
-    let mut cargo = toolchain.cargo()?;
+    let mut cargo = toolchain.cargo();
     cargo.args(["build", "--release", "--package", "kubedr-tests", "--bins"]);
     command::run_at_length("compiling the benches", &mut cargo)?;
     let mut image = agent(&toolchain.program("agent", true))?;

@@ -10,12 +10,12 @@ use kube::{
     api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy},
     core::{ApiResource, GroupVersionKind, TypeMeta},
 };
-
+use model::Reason;
 use serde::Serialize;
 
 use crate::{
     CallError, Context, Error, Event, Importance, MetadataPatch, Plan, Target, call,
-    conditions::{self, Page, RECONCILING, STALLED, cut},
+    conditions::{self, Page, READY, RECONCILING, STALLED, cut, find},
     status_of,
 };
 
@@ -50,7 +50,8 @@ where
     if let Some(status) = &status {
         write_status(ctx, status).await?;
     }
-    for event in &plan.events {
+    let unsaid = refused.first.as_ref().and_then(|_| ready(&plan));
+    for event in plan.events.iter().filter(|event| Some(event.word) != unsaid) {
         tell(ctx, &Target::of(owner), event).await;
     }
     if !refused.of_creation {
@@ -63,6 +64,13 @@ where
     }
     let objects = plan.create.len() + plan.apply.len() + plan.delete.len() + plan.patch.len();
     Ok(Done { writes: objects + usize::from(status.is_some()) + plan.events.len(), again: plan.again })
+}
+
+/// What `Ready` was to say. Where it says what was refused instead, it is still news the next time, and told once it
+/// is said.
+fn ready(plan: &Plan) -> Option<Reason> {
+    let told = conditions::of(&plan.status.as_ref()?.data["status"]);
+    find(&told, READY)?.reason.parse().ok()
 }
 
 /// What the API server refused.

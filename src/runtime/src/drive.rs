@@ -182,8 +182,8 @@ where
         Err(error) => {
             wiring.meter.failed(error.reason());
             if let Some(complaint) = &wiring.complaint {
-                let before = before.map(|object| told(&*object));
-                report(ctx, known, (complaint, before), &error).await;
+                let look = Look { complaint, before: before.map(|object| told(&*object)) };
+                report(ctx, known, look, &error).await;
             }
             Err(error)
         }
@@ -232,14 +232,18 @@ fn told(object: &impl Serialize) -> Vec<Condition> {
     conditions::of(&object["status"])
 }
 
-/// How a controller complains, and what was said before the look that failed, where that is known.
-type Complaining<'a> = (&'a Complaint, Option<Vec<Condition>>);
+/// A look that failed.
+struct Look<'a> {
+    complaint: &'a Complaint,
+    /// What the object said before, where that is known.
+    before: Option<Vec<Condition>>,
+}
 
 /// Puts an error into the `Ready` condition, next to everything that was known before, and tells it where it is news.
 ///
 /// The object is read again: a status must not go back to what a cache held.
-async fn report(ctx: &Context, target: &Target, complaining: Complaining<'_>, error: &Error) {
-    if let Err(unsaid) = try_report(ctx, target, complaining, error).await {
+async fn report(ctx: &Context, target: &Target, look: Look<'_>, error: &Error) {
+    if let Err(unsaid) = try_report(ctx, target, look, error).await {
         tracing::warn!(name = target.name, error = model::chain(&unsaid), "failed to report an error");
     }
 }
@@ -247,7 +251,7 @@ async fn report(ctx: &Context, target: &Target, complaining: Complaining<'_>, er
 async fn try_report(
     ctx: &Context,
     target: &Target,
-    (complaint, before): Complaining<'_>,
+    Look { complaint, before }: Look<'_>,
     error: &Error,
 ) -> Result<(), Error> {
     let Target { types, namespace, name, .. } = target;
@@ -269,7 +273,7 @@ async fn try_report(
         write_status(ctx, &write).await?;
     }
     let said = Verdict::bad(error.reason(), model::chain(error));
-    // What was refused the status says already, written by the look itself.
+    // Not by what is stored now: a look whose write was refused has said it in the status itself.
     if said.is_news(before.as_ref().unwrap_or(&previous), READY) {
         tell(ctx, target, &complaint.event(said)).await;
     }

@@ -69,7 +69,8 @@ pub trait Kind:
     + Sync
     + 'static
 {
-    /// The event that tells of one, and what does not happen with it.
+    /// The event that tells what keeps one from being in force, and what does not happen with it: that it is outside, or
+    /// that a look at it failed.
     const EVENT: (&'static str, Work);
 
     /// Those that are outside.

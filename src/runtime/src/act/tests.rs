@@ -221,6 +221,27 @@ async fn what_the_api_server_refuses_silences_nothing_else(
     assert_eq!(told(2).split(' ').next(), Some(kstatus));
 }
 
+/// It would be news again at each try.
+#[tokio::test]
+async fn what_ready_was_to_say_is_told_when_it_says_it() {
+    let owner = owner(&json!([]));
+    let planned = json!([said("Ready", "False", "EtcdUnreachable", "2030-01-01T12:00:00Z")]);
+    let plan = Plan {
+        apply: vec![ours()],
+        status: status_of(&owner, &json!({ "conditions": planned })),
+        events: vec![event()],
+        ..Plan::default()
+    };
+    let (ctx, heard) = context(vec![
+        refuses(&format!("PATCH {JOB}"), 403, "Forbidden"),
+        answers("PATCH /api/v1/namespaces/backup/pods/etcd/status", 200, json!({ "metadata": {} })),
+    ]);
+    let result = act(&ctx, &owner, plan).await;
+    drop(ctx);
+    assert_eq!(reason(&result), Some("ApiWriteFailed"));
+    assert_eq!(heard.await.expect("every expected request arrived").len(), 2, "no event");
+}
+
 #[tokio::test]
 async fn a_refused_object_keeps_no_other_from_being_written_but_nothing_goes() {
     let plan = Plan {

@@ -108,7 +108,7 @@ fn misses(#[case] world: World, #[case] expected: i64) {
 
 /// Of an hourly schedule these are eleven years.
 #[test]
-fn a_clock_that_is_ahead_for_years_counts_a_bounded_number_and_hides_nothing_later() {
+fn a_clock_that_is_ahead_for_years_counts_no_more_than_many_at_a_look_and_hides_nothing_later() {
     let noon = scheduled(HOURLY, None, Some("2030-01-01T10:00:00Z"));
     let at_the_time = |time: &str| World { now: at(time), ..noon.clone() };
     let mut tally = Tally::default();
