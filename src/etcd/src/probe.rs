@@ -24,6 +24,11 @@ use crate::{Credentials, error::tls_reason};
 const PATIENCE: Duration = Duration::from_secs(3);
 /// What every HTTP/2 client says first, and an empty frame of settings.
 const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+/// How much of it is said at first: as much as the head of a TLS record has. Who waits for one answers then and closes;
+/// were there more to read, the connection would be reset, and the answer lost.
+const FIRST: usize = 5;
+/// How long such an answer is waited for.
+const HESITATION: Duration = Duration::from_millis(500);
 /// Where a frame says of what type it is, and the type with which every HTTP/2 server begins.
 const FRAME_TYPE_AT: usize = 3;
 const SETTINGS: u8 = 4;
@@ -90,8 +95,23 @@ fn client_config(credentials: &Credentials) -> Option<ClientConfig> {
 
 /// An answer that is no frame of settings.
 fn foreign_tongue(mut connection: TcpStream) -> Option<Finding> {
-    connection.write_all(GREETING).ok()?;
+    let (first, rest) = GREETING.split_at(FIRST);
     let mut answer = [0; FRAME_TYPE_AT + 1];
+    connection.write_all(first).ok()?;
+    connection.set_read_timeout(Some(HESITATION)).ok()?;
+    let mut read = heard(&mut connection, &mut answer);
+    if read == 0 {
+        connection.set_read_timeout(Some(PATIENCE)).ok()?;
+        connection.write_all(rest).ok()?;
+        read = heard(&mut connection, &mut answer);
+    }
+    let is_foreign = read > 0 && answer.get(FRAME_TYPE_AT) != Some(&SETTINGS);
+    let said = || format!("it answers {:?} to HTTP/2", String::from_utf8_lossy(&answer[..read]));
+    is_foreign.then(|| Finding { reason: Reason::NotEtcd, said: said() })
+}
+
+/// How many bytes of an answer came.
+fn heard(connection: &mut TcpStream, answer: &mut [u8]) -> usize {
     let mut read = 0;
     while read < answer.len() {
         match connection.read(&mut answer[read..]) {
@@ -99,9 +119,7 @@ fn foreign_tongue(mut connection: TcpStream) -> Option<Finding> {
             Ok(more) => read += more,
         }
     }
-    let is_foreign = read > 0 && answer.get(FRAME_TYPE_AT) != Some(&SETTINGS);
-    let said = || format!("it answers {:?} to HTTP/2", String::from_utf8_lossy(&answer[..read]));
-    is_foreign.then(|| Finding { reason: Reason::NotEtcd, said: said() })
+    read
 }
 
 #[cfg(test)]
@@ -133,6 +151,21 @@ mod tests {
     fn another_protocol_is_found_out(#[case] answer: &'static [u8], #[case] found: bool) {
         let finding = probe(&answering(answer), None);
         assert_eq!(finding.map(|finding| finding.reason), found.then_some(Reason::NotEtcd));
+    }
+
+    #[test]
+    fn who_reads_the_head_of_a_record_alone_is_understood() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let endpoint = format!("http://{}", listener.local_addr().expect("bound"));
+        std::thread::spawn(move || {
+            let (mut connection, _) = listener.accept().expect("a client");
+            connection.read_exact(&mut [0; FIRST]).expect("a head");
+            connection.write_all(b"\x15\x03\x01\0\x02\x02\x16").expect("an alert");
+            // Gone before the client has come to read, as on a busy machine.
+            drop(connection);
+        });
+        let finding = probe(&endpoint, None).expect("another protocol");
+        assert_eq!(finding.reason, Reason::NotEtcd);
     }
 
     #[test]
