@@ -237,11 +237,13 @@ where
 {
     // Of a Job that ran out of time the newest pod is gone, so an older one's fate is not its end.
     let fate = |pod: &Pod| if end.reason == DEADLINE { None } else { taken(pod) };
-    let newest_first = pods.iter().rev();
-    newest_first
-        .clone()
+    let mut newest_first = pods.iter().rev();
+    let failure = newest_first
         .find_map(|pod| said::<Success>(verb, pod).or_else(|| fate(pod)))
-        .unwrap_or_else(|| wordless(pods, end))
+        .unwrap_or_else(|| wordless(pods, end));
+    // An agent that began late does not live to see its own deadline: the Job's ends it, as anybody might.
+    let is_stopped = end.reason == DEADLINE && failure.reason == Reason::Killed;
+    if is_stopped { Failure { reason: Reason::DeadlineExceeded, ..failure } } else { failure }
 }
 
 /// The failure that a pod told of.

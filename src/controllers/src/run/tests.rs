@@ -242,9 +242,24 @@ fn a_job_fails_for(#[case] statuses: [Value; 2], #[case] expected: &str) {
 fn a_job_that_took_too_long_did_not_end_by_what_befell_an_older_pod() {
     let (mut job, mut pods) = two(&[out_of_memory(), wordless_pod()]);
     pods.pop();
+    run_out_of_time(&mut job);
+    assert_eq!(reason(&judged(&job, &pods, &[])), "DeadlineExceeded");
+}
+
+/// Has a Job that failed have done so at its deadline.
+fn run_out_of_time(job: &mut Job) {
     let conditions = job.status.as_mut().and_then(|status| status.conditions.as_mut()).expect("conditions");
     conditions[0].reason = Some("DeadlineExceeded".to_owned());
-    assert_eq!(reason(&judged(&job, &pods, &[])), "DeadlineExceeded");
+}
+
+#[rstest]
+#[case::is_out_of_time(Reason::Killed, "DeadlineExceeded")]
+#[case::has_failed_as_it_says(Reason::EtcdUnreachable, "EtcdUnreachable")]
+fn who_ends_with_a_job_that_took_too_long(#[case] said: Reason, #[case] expected: &str) {
+    let mut job = ended("Failed");
+    run_out_of_time(&mut job);
+    let pods = [ended_pod(&job, "Failed", (143, &failure("init", said)))];
+    assert_eq!(reason(&judged(&job, &pods, &[])), expected);
 }
 
 /// A Job of a minute that has no pod.
@@ -283,8 +298,7 @@ fn a_job_that_has_its_pod_or_ended_lacks_none() {
 #[test]
 fn a_job_that_took_too_long_says_so_when_its_pods_are_gone() {
     let mut job = ended("Failed");
-    let conditions = job.status.as_mut().and_then(|status| status.conditions.as_mut()).expect("conditions");
-    conditions[0].reason = Some("DeadlineExceeded".to_owned());
+    run_out_of_time(&mut job);
     assert_eq!(reason(&judged(&job, &[], &[])), "DeadlineExceeded");
 }
 
