@@ -4,7 +4,7 @@
 //! takes the handshake for done and begins to speak. Whether the client then
 //! reads the refusal or only notices a closed connection is chance, and so is
 //! what becomes of the answer of a server that speaks no HTTP/2. This opens one
-//! more connection and does nothing on it but listen.
+//! more connection, or two, and does nothing on them but listen.
 use std::{
     io::{self, Read, Write},
     net::{TcpStream, ToSocketAddrs},
@@ -14,7 +14,7 @@ use std::{
 
 use model::Reason;
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    ClientConfig, ClientConnection, ConfigBuilder, Error as Tls, RootCertStore, StreamOwned, WantsVerifier,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 use tonic::codegen::http::Uri;
@@ -24,11 +24,6 @@ use crate::{Credentials, error::tls_reason};
 const PATIENCE: Duration = Duration::from_secs(3);
 /// What every HTTP/2 client says first, and an empty frame of settings.
 const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-/// How much of it is said at first: as much as the head of a TLS record has. Who waits for one answers then and closes;
-/// were there more to read, the connection would be reset, and the answer lost.
-const FIRST: usize = 5;
-/// How long such an answer is waited for.
-const HESITATION: Duration = Duration::from_millis(500);
 /// Where a frame says of what type it is, and the type with which every HTTP/2 server begins.
 const FRAME_TYPE_AT: usize = 3;
 const SETTINGS: u8 = 4;
@@ -50,7 +45,7 @@ pub(crate) fn probe(endpoint: &str, credentials: Option<&Credentials>) -> Option
     let connection = connected(&uri).ok()?;
     match credentials.filter(|_| uri.scheme_str() == Some("https")) {
         Some(credentials) => refusal(connection, &uri, credentials),
-        None => foreign_tongue(connection),
+        None => foreign_tongue(connection).or_else(|| tls_in_spite_of_its_scheme(&uri)),
     }
 }
 
@@ -69,11 +64,25 @@ fn host(uri: &Uri) -> &str {
 
 /// The alert that follows a handshake with a certificate that is not accepted.
 fn refusal(connection: TcpStream, uri: &Uri, credentials: &Credentials) -> Option<Finding> {
+    let error = handshake(connection, uri, client_config(credentials)?)?;
+    Some(Finding { reason: tls_reason(&error)?, said: format!("it refuses the client certificate: {error}") })
+}
+
+/// A server that closes what is no TLS without a word, as many do: it is trusted by nobody here, and that is told it.
+fn tls_in_spite_of_its_scheme(uri: &Uri) -> Option<Finding> {
+    let config = tls().ok()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+    let error = handshake(connected(uri).ok()?, uri, config)?;
+    let speaks_tls = matches!(error, Tls::InvalidCertificate(_) | Tls::AlertReceived(_));
+    let said = "it speaks TLS, and the endpoint begins with http:".to_owned();
+    speaks_tls.then_some(Finding { reason: Reason::NotEtcd, said })
+}
+
+/// How a handshake fails, or what comes after one.
+fn handshake(connection: TcpStream, uri: &Uri, config: ClientConfig) -> Option<Tls> {
     let name = ServerName::try_from(host(uri).to_owned()).ok()?;
-    let session = ClientConnection::new(Arc::new(client_config(credentials)?), name).ok()?;
+    let session = ClientConnection::new(Arc::new(config), name).ok()?;
     let error = StreamOwned::new(session, connection).read(&mut [0; 1]).err()?;
-    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    Some(Finding { reason: tls_reason(error)?, said: format!("it refuses the client certificate: {error}") })
+    error.get_ref()?.downcast_ref::<Tls>().cloned()
 }
 
 fn client_config(credentials: &Credentials) -> Option<ClientConfig> {
@@ -82,9 +91,7 @@ fn client_config(credentials: &Credentials) -> Option<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(certificates(&credentials.authority)?);
     let key = PrivateKeyDer::from_pem_slice(credentials.key.expose().as_bytes()).ok()?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+    let mut config = tls()
         .ok()?
         .with_root_certificates(roots)
         .with_client_auth_cert(certificates(&credentials.certificate)?, key)
@@ -93,25 +100,15 @@ fn client_config(credentials: &Credentials) -> Option<ClientConfig> {
     Some(config)
 }
 
-/// An answer that is no frame of settings.
-fn foreign_tongue(mut connection: TcpStream) -> Option<Finding> {
-    let (first, rest) = GREETING.split_at(FIRST);
-    let mut answer = [0; FRAME_TYPE_AT + 1];
-    connection.write_all(first).ok()?;
-    connection.set_read_timeout(Some(HESITATION)).ok()?;
-    let mut read = heard(&mut connection, &mut answer);
-    if read == 0 {
-        connection.set_read_timeout(Some(PATIENCE)).ok()?;
-        connection.write_all(rest).ok()?;
-        read = heard(&mut connection, &mut answer);
-    }
-    let is_foreign = read > 0 && answer.get(FRAME_TYPE_AT) != Some(&SETTINGS);
-    let said = || format!("it answers {:?} to HTTP/2", String::from_utf8_lossy(&answer[..read]));
-    is_foreign.then(|| Finding { reason: Reason::NotEtcd, said: said() })
+fn tls() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, Tls> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()
 }
 
-/// How many bytes of an answer came.
-fn heard(connection: &mut TcpStream, answer: &mut [u8]) -> usize {
+/// An answer that is no frame of settings.
+fn foreign_tongue(mut connection: TcpStream) -> Option<Finding> {
+    connection.write_all(GREETING).ok()?;
+    let mut answer = [0; FRAME_TYPE_AT + 1];
     let mut read = 0;
     while read < answer.len() {
         match connection.read(&mut answer[read..]) {
@@ -119,7 +116,9 @@ fn heard(connection: &mut TcpStream, answer: &mut [u8]) -> usize {
             Ok(more) => read += more,
         }
     }
-    read
+    let is_foreign = read > 0 && answer.get(FRAME_TYPE_AT) != Some(&SETTINGS);
+    let said = || format!("it answers {:?} to HTTP/2", String::from_utf8_lossy(&answer[..read]));
+    is_foreign.then(|| Finding { reason: Reason::NotEtcd, said: said() })
 }
 
 #[cfg(test)]
@@ -154,18 +153,22 @@ mod tests {
     }
 
     #[test]
-    fn who_reads_the_head_of_a_record_alone_is_understood() {
+    fn a_server_that_speaks_tls_alone_is_found_out() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let endpoint = format!("http://{}", listener.local_addr().expect("bound"));
         std::thread::spawn(move || {
-            let (mut connection, _) = listener.accept().expect("a client");
-            connection.read_exact(&mut [0; FIRST]).expect("a head");
-            connection.write_all(b"\x15\x03\x01\0\x02\x02\x16").expect("an alert");
-            // Gone before the client has come to read, as on a busy machine.
-            drop(connection);
+            for mut connection in listener.incoming().flatten() {
+                let mut head = [0; 5];
+                connection.read_exact(&mut head).expect("a head");
+                // The head of a handshake's record, answered with an alert; all else is closed without a word.
+                if head[0] == 22 {
+                    connection.write_all(b"\x15\x03\x03\0\x02\x02\x28").expect("an alert");
+                    _ = connection.read_to_end(&mut Vec::new());
+                }
+            }
         });
         let finding = probe(&endpoint, None).expect("another protocol");
-        assert_eq!(finding.reason, Reason::NotEtcd);
+        assert_eq!(finding.reason, Reason::NotEtcd, "{finding:?}");
     }
 
     #[test]
