@@ -82,12 +82,7 @@ impl Installation {
         what: &str,
         is_it: impl Fn(&BackupLocation) -> bool,
     ) -> Result<BackupLocation> {
-        let locations = self.api::<BackupLocation>();
-        until(&format!("location {name} {what}"), async || {
-            let location = locations.get(name).await.context("failed to read the location")?;
-            Ok(if is_it(&location) { Ok(location) } else { Err(location.status) })
-        })
-        .await
+        self.when(name, what, is_it).await
     }
 
     /// Waits until a location's `Ready` has this status and reason.
@@ -102,12 +97,7 @@ impl Installation {
         what: &str,
         is_it: impl Fn(&MetadataBackupPolicy) -> bool,
     ) -> Result<MetadataBackupPolicy> {
-        let policies = self.api::<MetadataBackupPolicy>();
-        until(&format!("policy {name} {what}"), async || {
-            let policy = policies.get(name).await.context("failed to read the policy")?;
-            Ok(if is_it(&policy) { Ok(policy) } else { Err(policy.status) })
-        })
-        .await
+        self.when(name, what, is_it).await
     }
 
     /// Waits until a condition of a policy has this status and reason.

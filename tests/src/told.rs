@@ -10,8 +10,24 @@ use k8s_openapi::{
 use kube::{Resource, api::ListParams, core::NamespaceResourceScope};
 use model::{Group, Reason};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use crate::{Installation, condition, until, within_a_minute};
+
+/// A kind of objects that say how they are.
+pub trait Kind:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize
+{
+}
+
+impl<K> Kind for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Serialize
+{
+}
 
 /// A condition that says that something is wrong.
 struct Failing<'a> {
@@ -26,15 +42,9 @@ impl Installation {
     ///
     /// What is wrong must be told in an event, the metrics and the result of the pod that met it too, and of the object
     /// and its runs within a minute.
-    pub async fn says<K>(&self, name: &str, kind: &str, said: (&str, &str)) -> Result<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Serialize,
-    {
-        let told = Box::pin(self.condition_is::<K>(name, kind, said));
+    pub async fn says<K: Kind>(&self, name: &str, kind: &str, said: (&str, &str)) -> Result<K> {
+        let what = format!("to say {kind} {said:?}");
+        let told = Box::pin(self.when(name, &what, |object: &K| is_said(object, kind, said)));
         if said.0 != "False" {
             return told.await;
         }
@@ -54,22 +64,12 @@ impl Installation {
         told.with_context(|| format!("{name} is not told {kind} {} everywhere", said.1))
     }
 
-    async fn condition_is<K>(&self, name: &str, kind: &str, said: (&str, &str)) -> Result<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Serialize,
-    {
+    /// Waits until an object satisfies `is_it`.
+    pub async fn when<K: Kind>(&self, name: &str, what: &str, is_it: impl Fn(&K) -> bool) -> Result<K> {
         let objects = self.api::<K>();
-        until(&format!("{} {name} to say {kind} {said:?}", K::kind(&())), async || {
+        until(&format!("{} {name} {what}", K::kind(&())), async || {
             let object = objects.get(name).await.context("failed to read the object")?;
-            let status = serde_json::to_value(&object)?["status"].take();
-            let is_seen =
-                kind != "Ready" || status["observedGeneration"].as_i64() == object.meta().generation;
-            let conditions = Vec::<Condition>::deserialize(&status["conditions"]).unwrap_or_default();
-            Ok(if is_seen && condition(&conditions, kind) == said { Ok(object) } else { Err(status) })
+            Ok(if is_it(&object) { Ok(object) } else { Err(status(&object)) })
         })
         .await
     }
@@ -119,6 +119,17 @@ impl Installation {
         })
         .await
     }
+}
+
+fn is_said(object: &impl Kind, kind: &str, said: (&str, &str)) -> bool {
+    let status = status(object);
+    let is_seen = kind != "Ready" || status["observedGeneration"].as_i64() == object.meta().generation;
+    let conditions = Vec::<Condition>::deserialize(&status["conditions"]).unwrap_or_default();
+    is_seen && condition(&conditions, kind) == said
+}
+
+fn status(object: &impl Kind) -> Value {
+    serde_json::to_value(object).expect("Kubernetes types serialise")["status"].take()
 }
 
 impl Failing<'_> {

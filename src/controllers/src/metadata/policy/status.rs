@@ -281,11 +281,10 @@ pub fn events(world: &World, history: &History, (ready, retained): (&Verdict, &V
         .map(|(_, ended)| ended_event(world, ended));
     let fresh = fresh(world, history);
     let is_early = history.stuck().is_some() || fresh.reason == Reason::MissedRun;
-    let is_stuck = is_early && fresh.is_news(world.conditions(), FRESH);
-    let stuck = is_stuck.then(|| warning("BackupFailed", Work::Backup, &fresh));
+    let is_fresh_news = fresh.is_news(world.conditions(), FRESH);
+    let stuck = (is_early && is_fresh_news).then(|| warning("BackupFailed", Work::Backup, &fresh));
     // One of a series of tries that fail alike is enough, and its end is told too.
-    let is_retried = fresh.is_news(world.conditions(), FRESH);
-    let retried = history.retried().filter(|_| is_retried).map(|failure| {
+    let retried = history.retried().filter(|_| is_fresh_news).map(|failure| {
         let said = said(failure);
         let message = format!("{} It is tried again.", said.message);
         warning("BackupFailed", Work::Backup, &Verdict { message, ..said })
