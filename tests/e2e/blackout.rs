@@ -36,6 +36,9 @@ const REPEATS: usize = 4;
 /// Longest wait between a Job's creation and the cut; a backup takes about so long.
 const LONGEST: u64 = 4000;
 
+/// By how much sooner a moment that is repeated comes, after the victim was seen.
+const SOONER: u64 = 8;
+
 /// One after the other, so that each cut also meets those that came before in another place.
 const POLICIES: [&str; 4] = ["one", "two", "three", "four"];
 
@@ -94,8 +97,8 @@ async fn round(kubedr: &Installation, dice: &mut Dice) -> Result<()> {
         let hit = hits.entry(VICTIMS[moment % VICTIMS.len()]).or_default();
         // All of them, so that whoever is hit changes no later moment.
         let waits: [u64; REPEATS + 1] = std::array::from_fn(|_| dice.below(LONGEST));
-        for wait in waits {
-            *hit += usize::from(cut(kubedr, moment, wait).await?);
+        for (repeat, wait) in waits.into_iter().enumerate() {
+            *hit += usize::from(cut(kubedr, moment, wait, repeat > 0).await?);
             if *hit >= owed(moment) {
                 break;
             }
@@ -122,17 +125,27 @@ fn owed(moment: usize) -> usize {
     if OF_BACKUPS.contains(&VICTIMS[moment % VICTIMS.len()]) { passed.div_ceil(SHARE) } else { 0 }
 }
 
-/// Starts a backup, and says whether what loses its power so many milliseconds later was there to lose it.
-async fn cut(kubedr: &Installation, moment: usize, wait: u64) -> Result<bool> {
+/// Starts a backup, and says whether what loses its power so many milliseconds later was there to lose it. A moment that
+/// is repeated comes sooner, and counts from when the victim is there: a busy machine would be missed again and again.
+async fn cut(kubedr: &Installation, moment: usize, wait: u64, is_repeated: bool) -> Result<bool> {
     let (policy, victim) = (POLICIES[moment % POLICIES.len()], VICTIMS[moment % VICTIMS.len()]);
     again_and_again("a backup to start", async || is_at_rest(kubedr, policy).await).await?;
     again_and_again("a backup to be asked for", async || kubedr.start_backup(policy).await.map(drop)).await?;
-    // Chance is what is tested; nothing is waited for.
+    let wait = if is_repeated { appears(kubedr, policy, victim).await.map(|()| wait / SOONER)? } else { wait };
+    // Chance is what is tested; nothing else is waited for.
     tokio::time::sleep(Duration::from_millis(wait)).await;
     let killed = kubedr.cluster.kill(victim)?;
     ensure!(killed > 0 || IN_PODS.contains(&victim), "no {victim} runs");
     eprintln!("moment {moment}: {wait} ms after {policy} began: kill -9 of {killed} {victim}");
     Ok(killed > 0)
+}
+
+/// Waits until a victim is there, or the backup is over.
+async fn appears(kubedr: &Installation, policy: &str, victim: &str) -> Result<()> {
+    again_and_again("a program of the backup to start", async || {
+        if kubedr.cluster.runs(victim)? { Ok(()) } else { is_at_rest(kubedr, policy).await }
+    })
+    .await
 }
 
 /// Asks until the answer is no error: while the API server is away, everything is one.

@@ -154,6 +154,11 @@ impl Cluster {
         Ok(processes.len())
     }
 
+    /// Whether a program runs on the node.
+    pub fn runs(&self, program: &str) -> Result<bool> {
+        Ok(!self.processes(program)?.is_empty())
+    }
+
     /// The processes on the node that make backups, or look after them.
     pub fn agents(&self) -> Result<Vec<String>> {
         let of = |program: &str| -> Result<Vec<_>> {
