@@ -1,7 +1,7 @@
 //! The kinds that users write and read, every name derived from them, and what makes one wrong.
 //!
 //! ```text
-//! manifest ─▶ API server: crds() judge it ─▶ stored ─▶ controllers: validate(), then names
+//! manifest ─▶ API server: crds() judge it ─▶ admission: validate() ─▶ stored ─▶ controllers: validate(), then names
 //! ```
 //!
 //! No client, no clock, no I/O.
@@ -16,6 +16,7 @@ pub mod names;
 pub mod rbac;
 mod rule;
 pub mod samples;
+mod schedule;
 
 pub use crd::crds;
 pub use endpoint::{Endpoint, NotAnEndpoint, Scheme};
@@ -40,10 +41,11 @@ pub const GROUP: &str = "kubedr.catalogicsoftware.com";
 /// Version of every kind.
 pub const VERSION: &str = "v1alpha1";
 
-/// The reason that a violation found by `validate()` stands for.
+/// The reason that a violation found by `validate()`, or by [`names::namespace`], stands for.
 pub fn reason(violation: &Violation) -> Reason {
     match violation.path.as_str() {
         "metadata.name" => Reason::NameTooLong,
+        "metadata.namespace" => Reason::WrongNamespace,
         path if path == "spec.certsDir" || path.starts_with("spec.extraHostPaths") => {
             Reason::HostPathNotAllowed
         }

@@ -12,6 +12,12 @@ pub const DEFAULT_NAMESPACE: &str = "kubedr-system";
 pub const OPERATOR_ACCOUNT: &str = "kubedr-operator";
 /// Service of the operator's metrics.
 pub const METRICS_SERVICE: &str = "kubedr-operator-metrics";
+/// Service of the operator's webhooks.
+pub const WEBHOOK_SERVICE: &str = "kubedr-webhook";
+/// Secret with the authority that the operator keeps for its webhooks, where nobody else does.
+pub const WEBHOOK_AUTHORITY: &str = "kubedr-webhook-ca";
+/// What [`webhooks`] says for the default namespace.
+pub const DEFAULT_WEBHOOKS: &str = "webhooks.kubedr-system";
 /// `ServiceAccount` of agents' pods: no token, no rights.
 pub const AGENT_ACCOUNT: &str = "kubedr-agent";
 
@@ -183,6 +189,11 @@ pub fn records(snapshot: &SnapshotId) -> [String; 3] {
     [8, 12, 16].map(|digits| format!("mbr-{}", &snapshot.as_str()[..digits]))
 }
 
+/// Host names of the webhooks' service; the API server asks for the first.
+pub fn webhook_hosts(namespace: &str) -> [String; 2] {
+    ["svc", "svc.cluster.local"].map(|domain| format!("{WEBHOOK_SERVICE}.{namespace}.{domain}"))
+}
+
 /// Labels of what works for a location.
 pub fn location_labels(work: Work, location: &str) -> BTreeMap<String, String> {
     labels(work, label::LOCATION, location)
@@ -209,11 +220,36 @@ fn labels(work: Work, key: &str, name: &str) -> BTreeMap<String, String> {
     pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
+/// Name of both configurations of webhooks, mutating and validating, of the operator in a namespace.
+///
+/// They have no namespace of their own, so it is part of the name: two operators in one cluster must not
+/// complete each other's.
+pub fn webhooks(namespace: &str) -> String {
+    cluster_wide("webhooks", namespace)
+}
+
+/// Name of what is installed for the operator in a namespace, and is itself in none.
+pub fn cluster_wide(what: &str, namespace: &str) -> String {
+    format!("{what}.{namespace}")
+}
+
+/// What the API server calls the operator in a namespace.
+pub fn operator_user(namespace: &str) -> String {
+    format!("system:serviceaccount:{namespace}:{OPERATOR_ACCOUNT}")
+}
+
 /// Says what is wrong with a name that leaves no room for those derived from it.
 pub(crate) fn length(metadata: &ObjectMeta, most: usize) -> Option<model::Violation> {
     let length = metadata.name.as_deref().unwrap_or_default().len();
     let problem = || format!("has {length} characters, at most {most} are allowed");
     (length > most).then(|| model::Violation::new("metadata.name", problem()))
+}
+
+/// Says what is wrong with an object outside of the operator's own namespace, where nothing is done for it.
+pub fn namespace(metadata: &ObjectMeta, operators: &str) -> Option<model::Violation> {
+    let found = metadata.namespace.as_deref().unwrap_or_default();
+    let problem = || format!("is {found:?}, and kubedr works in namespace {operators:?} only");
+    (found != operators).then(|| model::Violation::new("metadata.namespace", problem()))
 }
 
 /// Says what is wrong with a reference to an object of the same namespace.
@@ -256,6 +292,18 @@ mod tests {
         assert_eq!(restore_job("once"), "once-mr");
         let snapshot = "9a9808ce".repeat(8).parse().expect("64 digits");
         assert_eq!(records(&snapshot), ["mbr-9a9808ce", "mbr-9a9808ce9a98", "mbr-9a9808ce9a9808ce"]);
+    }
+
+    #[test]
+    fn what_is_in_no_namespace_is_named_for_the_operators() {
+        assert_eq!(webhooks(DEFAULT_NAMESPACE), DEFAULT_WEBHOOKS);
+        assert_eq!(operator_user("a"), "system:serviceaccount:a:kubedr-operator");
+    }
+
+    #[test]
+    fn webhooks_are_found_under_the_names_of_their_service() {
+        let hosts = ["kubedr-webhook.a.svc", "kubedr-webhook.a.svc.cluster.local"];
+        assert_eq!(webhook_hosts("a"), hosts);
     }
 
     #[test]

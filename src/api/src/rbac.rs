@@ -17,8 +17,8 @@ pub enum Scope {
 /// One thing that a controller may do.
 ///
 /// Declare them as `pub const RBAC: &[Rule]` beside each `reconcile`; `manifests`
-/// collects them. Its tests refuse `*`, any verb on `secrets`, and other writing verbs at
-/// [`Scope::Cluster`].
+/// collects them. Its tests refuse `*`, any verb on `secrets` but for the one with the webhooks' certificates, and
+/// other writing verbs at [`Scope::Cluster`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// API groups; `""` is the core group.

@@ -41,10 +41,13 @@ fn fields(found: &[Violation]) -> Vec<&str> {
 #[case::url_with_a_slash_at_the_end(json!({"url": "https://s3.example.com/"}))]
 #[case::bucket_of_three(json!({"bucketName": "a-1"}))]
 #[case::bucket_of_sixty_three(json!({"bucketName": "b".repeat(63)}))]
+#[case::bucket_that_amazon_would_refuse(json!({"bucketName": "sthree-data"}))]
+#[case::bucket_that_amazon_would_refuse_at_a_server_named_alike(json!({"url": "https://s3.notamazonaws.com", "bucketName": "etcd--x-s3"}))]
 #[case::folder(json!({"prefix": "clusters/a.b_c=1/"}))]
 #[case::folder_named_with_dots(json!({"prefix": "..a"}))]
 #[case::authority_in_a_secret(json!({"caBundle": {"secretName": "ca", "key": "ca.crt"}}))]
 #[case::deleting_keys(json!({"maintenanceCredentials": "may-delete"}))]
+#[case::time_zone_of_maintenance(json!({"maintenance": {"timeZone": "Europe/Berlin"}}))]
 #[case::sizes(json!({"maintenance": {"maxUnused": "500M", "checkSubset": "1/12", "schedule": "@daily", "suspend": true}}))]
 fn a_location_may_have(#[case] fields: Value) {
     let location = location(&fields);
@@ -75,6 +78,21 @@ fn a_location_may_not_have(#[case] given: Value, #[case] field: &str) {
     location.validate_cel().expect_err("refused by the rules of the schema");
 }
 
+/// What rules in CEL do not say.
+#[rstest]
+#[case::hyphen_before_a_dot(json!({"bucketName": "a-.b"}), &["spec.bucketName"])]
+#[case::hyphen_after_a_dot(json!({"bucketName": "a.-b"}), &["spec.bucketName"])]
+#[case::numbers_like_an_address(json!({"bucketName": "999.1.1.1000"}), &["spec.bucketName"])]
+#[case::bucket_in_another_alphabet(json!({"url": "https://s3.amazonaws.com", "bucketName": "xn--bcket-kva"}), &["spec.bucketName"])]
+#[case::alias_of_a_bucket(json!({"url": "https://S3.eu-west-1.AmazonAWS.com.:443/", "bucketName": "backups-s3alias"}), &["spec.bucketName"])]
+#[case::folder_of_amazons_in_china(json!({"url": "https://s3.cn-north-1.amazonaws.com.cn", "bucketName": "etcd--x-s3"}), &["spec.bucketName"])]
+#[case::port_too_large(json!({"url": "https://host:65536"}), &["spec.url"])]
+#[case::no_schedule(json!({"maintenance": {"schedule": "sometimes"}}), &["spec.maintenance.schedule"])]
+#[case::no_time_zone(json!({"maintenance": {"timeZone": "Berlin"}}), &["spec.maintenance.timeZone"])]
+fn a_stored_location_may_not_have(#[case] given: Value, #[case] expected: &[&str]) {
+    assert_eq!(fields(&location(&given).validate()), expected);
+}
+
 #[rstest]
 #[case::no_certificates(json!({"certsDir": ""}))]
 #[case::folder_with_a_slash_at_the_end(json!({"certsDir": "/etc/kubernetes/pki/"}))]
@@ -84,6 +102,10 @@ fn a_location_may_not_have(#[case] given: Value, #[case] field: &str) {
 #[case::all_backups_by_zero(json!({"retainNumBackups": 0}))]
 #[case::calendar(json!({"retention": {"daily": 14, "within": "1y6m14d3h"}}))]
 #[case::own_label(json!({"options": {"master-node-label-name": "example.com/etcd"}}))]
+#[case::every_so_often(json!({"schedule": "@every 1h30m"}))]
+#[case::time_zone(json!({"timeZone": "Europe/Berlin", "verify": {"schedule": "@weekly", "timeZone": "UTC"}}))]
+#[case::time_zone_of_the_cluster_by_an_empty_word(json!({"timeZone": "", "verify": {"timeZone": ""}}))]
+#[case::slowest(json!({"maxRate": 1, "deadlineSeconds": 86_400, "shrinkGuard": 100}))]
 #[case::further_files(json!({"extraHostPaths": [{"path": "/etc/kubernetes/e.yaml"}, {"path": "/etc/kubernetes/manifests", "type": "Directory"}]}))]
 fn a_policy_may_have(#[case] fields: Value) {
     let policy = policy(&fields);
@@ -114,6 +136,20 @@ fn a_policy_may_not_have(#[case] given: Value, #[case] expected: &[&str]) {
 #[case::everything(json!({"certsDir": "/"}), &["spec.certsDir"])]
 #[case::same_file_twice(json!({"extraHostPaths": [{"path": "/etc/etcd/a"}, {"path": "/etc/etcd/a/"}]}), &["spec.extraHostPaths[1].path"])]
 #[case::negative_number(json!({"retainNumBackups": -1}), &["spec.retainNumBackups"])]
+#[case::too_many_of_each(
+    json!({"retention": {"hourly": -1, "daily": 100_001, "weekly": -1, "monthly": -1, "yearly": -1}}),
+    &["spec.retention.hourly", "spec.retention.daily", "spec.retention.weekly", "spec.retention.monthly", "spec.retention.yearly"]
+)]
+#[case::no_bytes_at_all(json!({"maxRate": 0}), &["spec.maxRate"])]
+#[case::six_fields(json!({"schedule": "0 0 3 * * *"}), &["spec.schedule"])]
+#[case::time_zone_in_the_schedule(json!({"schedule": "CRON_TZ=Europe/Berlin 0 3 * * *"}), &["spec.schedule"])]
+#[case::short_time_zone_in_the_schedule(json!({"schedule": "TZ=UTC 0 3 * * *"}), &["spec.schedule"])]
+#[case::hour_of_another_day(json!({"schedule": "0 24 * * *"}), &["spec.schedule"])]
+#[case::time_zone_in_lower_case(json!({"timeZone": "europe/berlin"}), &["spec.timeZone"])]
+#[case::schedule_and_time_zone(json!({"schedule": "never", "timeZone": "Local"}), &["spec.schedule", "spec.timeZone"])]
+#[case::schedule_and_time_zone_of_verify(
+    json!({"verify": {"schedule": "never", "timeZone": "Local"}}), &["spec.verify.schedule", "spec.verify.timeZone"]
+)]
 #[case::no_time(json!({"deadlineSeconds": 1}), &["spec.deadlineSeconds"])]
 #[case::more_than_all(json!({"shrinkGuard": 101}), &["spec.shrinkGuard"])]
 #[case::no_time_at_all(json!({"retention": {"within": "0d"}}), &["spec.retention.within"])]
@@ -164,8 +200,9 @@ fn a_name_must_leave_room_for_those_derived_from_it() {
 #[case::other_snapshot(json!({"policy": "p", "snapshotId": "aaaaaaaa"}), false)]
 fn a_record_without_a_location(#[case] spec: Value, #[case] accepted: bool) {
     let record = |spec| MetadataBackupRecord::new("r", serde_json::from_value(spec).expect("a spec"));
-    let old = record(json!({"policy": "p", "snapshotId": "9a9808ce"}));
-    assert_eq!(record(spec).validate_cel_update(&old).is_ok(), accepted);
+    let (old, new) = (record(json!({"policy": "p", "snapshotId": "9a9808ce"})), record(spec));
+    assert_eq!(new.validate_cel_update(&old).is_ok(), accepted);
+    assert_eq!(new.validate_change(&old).is_empty(), accepted);
 }
 
 #[rstest]
@@ -175,7 +212,43 @@ fn a_record_without_a_location(#[case] spec: Value, #[case] accepted: bool) {
 fn a_record_with_a_location(#[case] spec: Value, #[case] accepted: bool) {
     let record = |spec| MetadataBackupRecord::new("r", serde_json::from_value(spec).expect("a spec"));
     let old = record(json!({"policy": "p", "snapshotId": "9a9808ce", "backuploc": "l"}));
-    assert_eq!(record(spec).validate_cel_update(&old).is_ok(), accepted);
+    assert_eq!(record(spec.clone()).validate_cel_update(&old).is_ok(), accepted);
+    assert_eq!(record(spec).validate_change(&old).is_empty(), accepted);
+}
+
+#[test]
+fn a_change_of_a_record_is_named_with_what_it_is_of() {
+    let record = |spec| MetadataBackupRecord::new("r", serde_json::from_value(spec).expect("a spec"));
+    let old = record(json!({"policy": "p", "snapshotId": "9a9808ce", "backuploc": "l"}));
+    let new = record(json!({"policy": "q", "snapshotId": "aaaaaaaa"}));
+    let found: Vec<_> = new.validate_change(&old).iter().map(ToString::to_string).collect();
+    let expected = [
+        r#"policy: cannot become "q": it is "p""#,
+        r#"snapshotId: cannot become "aaaaaaaa": it is "9a9808ce""#,
+        r#"backuploc: cannot become nothing: it is "l""#,
+    ]
+    .map(|said| format!("spec.{said} for good, since a record names one backup"));
+    assert_eq!(found, expected);
+}
+
+#[rstest]
+#[case::of_a_policy_that_is_unknown(json!({"policy": "unknown", "snapshotId": "9a9808ce"}), &[])]
+#[case::with_a_full_id(json!({"policy": "p", "snapshotId": "9a".repeat(32), "backuploc": "l"}), &[])]
+#[case::of_no_object(json!({"policy": "A", "snapshotId": "9a9808ce", "backuploc": "-"}), &["spec.policy", "spec.backuploc"])]
+#[case::with_a_short_id(json!({"policy": "p", "snapshotId": "9a9808c"}), &["spec.snapshotId"])]
+#[case::with_a_word_for_an_id(json!({"policy": "p", "snapshotId": "snapshot"}), &["spec.snapshotId"])]
+fn a_record(#[case] spec: Value, #[case] expected: &[&str]) {
+    let record = MetadataBackupRecord::new("r", serde_json::from_value(spec).expect("a spec"));
+    assert_eq!(fields(&record.validate()), expected);
+}
+
+#[test]
+fn an_object_belongs_into_the_operators_namespace() {
+    let mut policy = samples::policy();
+    let found = |policy: &MetadataBackupPolicy| names::namespace(&policy.metadata, "kubedr-system");
+    assert_eq!(found(&policy).as_ref().map(reason), Some(Reason::WrongNamespace), "it has none");
+    policy.metadata.namespace = Some("kubedr-system".to_owned());
+    assert_eq!(found(&policy), None);
 }
 
 #[test]
@@ -225,6 +298,18 @@ fn what_users_write_in_two_ways_is_read_in_one() {
     let location = location(&json!({"url": "https://s3/", "prefix": "a/b/", "bucketLookup": "DNS"}));
     assert_eq!(location.spec.store().repository(), "s3:https://s3/testbucket/a/b");
     assert_eq!(location.spec.store().lookup, model::BucketLookup::Dns);
+}
+
+#[rstest]
+#[case::as_kubedr_writes_it(json!("95.250"), Some(95_250))]
+#[case::as_upstream_wrote_it(json!("12500m"), Some(12_500))]
+#[case::as_a_number(json!(90), Some(90_000))]
+#[case::as_no_number(json!("long"), None)]
+#[case::as_more_than_there_is(json!("1e300"), None)]
+fn how_long_a_backup_took_is_read(#[case] took: Value, #[case] milliseconds: Option<i64>) {
+    let status: MetadataBackupPolicyStatus =
+        serde_json::from_value(json!({ "totalDurationSecs": took })).expect("a status");
+    assert_eq!(status.last_duration(), milliseconds.map(jiff::SignedDuration::from_millis));
 }
 
 #[test]

@@ -3,11 +3,11 @@
 //! Everything that two programs must agree on stands here once: the closed set
 //! of [`Reason`]s, the [`result`] that an agent hands to the operator, the
 //! [`tags`] of a snapshot, the [`environment`] of an agent's pod, and the rules
-//! that both sides apply ([`retention`], [`lineage`]), and what a CronJob's
-//! [`Schedule`] means.
+//! that both sides apply ([`retention`], [`lineage`]), what a CronJob's
+//! [`Schedule`] means, and how much of what others say is told on ([`line`]).
 pub mod environment;
 mod identity;
-mod line;
+pub mod line;
 pub mod lineage;
 mod reason;
 pub mod result;

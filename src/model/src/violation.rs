@@ -1,7 +1,7 @@
 //! What is wrong with a field.
 
 /// One reason to refuse an object, said the way a user would look for it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 #[error("{path}: {problem}")]
 pub struct Violation {
     /// Path of the field, as a user would write it: `spec.extraHostPaths[2].path`.

@@ -1,13 +1,12 @@
 //! BackupLocation: where backups go.
-use std::net::Ipv4Addr;
+mod rules;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
-use model::{Store, Violation};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Endpoint, names, rule};
+use crate::{names, rule};
 
 /// A restic repository in a bucket of an S3 server, and the keys to it.
 ///
@@ -237,100 +236,6 @@ pub struct LastMaintenance {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub result: Option<String>,
-}
-
-impl BackupLocationSpec {
-    /// Where the repository is, as operator and agent share it.
-    pub fn store(&self) -> Store {
-        Store {
-            url: self.url.trim_end_matches('/').to_owned(),
-            bucket: self.bucket_name.clone(),
-            prefix: self.prefix.trim_matches('/').to_owned(),
-            region: self.region.clone(),
-            lookup: self.bucket_lookup.into(),
-        }
-    }
-
-    /// Name of the Secret that forget and prune use.
-    pub fn deleting_credentials(&self) -> &str {
-        self.maintenance_credentials.as_deref().unwrap_or(&self.credentials)
-    }
-}
-
-impl BackupLocation {
-    /// Finds everything wrong that the schema cannot say, and what an older schema let through.
-    pub fn validate(&self) -> Vec<Violation> {
-        let spec = &self.spec;
-        let url =
-            spec.url.parse::<Endpoint>().err().map(|error| Violation::new("spec.url", error.to_string()));
-        let bucket = bucket_flaw(&spec.bucket_name)
-            .map(|problem| Violation::new("spec.bucketName", format!("{:?} {problem}", spec.bucket_name)));
-        let prefix = prefix_flaw(&spec.prefix)
-            .map(|problem| Violation::new("spec.prefix", format!("{:?} {problem}", spec.prefix)));
-        let deleting = spec.maintenance_credentials.as_deref();
-        let names = [
-            names::length(&self.metadata, names::MAX_LOCATION),
-            names::object("spec.credentials", &spec.credentials),
-            deleting.and_then(|name| names::object("spec.maintenanceCredentials", name)),
-        ];
-        let authority = spec.ca_bundle.as_ref().and_then(CaBundle::violation);
-        names.into_iter().chain([url, bucket, prefix, authority]).flatten().collect()
-    }
-}
-
-impl CaBundle {
-    fn violation(&self) -> Option<Violation> {
-        let exactly_one = self.config_map_name.is_some() != self.secret_name.is_some();
-        let problem = "exactly one of configMapName and secretName must be given";
-        (!exactly_one).then(|| Violation::new("spec.caBundle", problem))
-    }
-}
-
-fn bucket_flaw(name: &str) -> Option<&'static str> {
-    let is_outer = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let is_inner = |byte: u8| is_outer(&byte) || byte == b'.' || byte == b'-';
-    let ends = [name.as_bytes().first(), name.as_bytes().last()];
-    if !(3..=63).contains(&name.len()) {
-        return Some("must have 3 to 63 characters");
-    }
-    if !name.bytes().all(is_inner) {
-        return Some("must have lower-case letters, digits, dots and hyphens only");
-    }
-    if !ends.into_iter().flatten().all(is_outer) {
-        return Some("must begin and end with a letter or digit");
-    }
-    if name.contains("..") {
-        return Some("must not have two dots in a row");
-    }
-    name.parse::<Ipv4Addr>().is_ok().then_some("must not look like an IP address")
-}
-
-/// What restic and S3 would not understand alike: restic reads the repository's name as a URL
-/// and cleans its path, so only what both leave alone is allowed.
-fn prefix_flaw(prefix: &str) -> Option<&'static str> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.=+@~-".contains(&byte);
-    let parts = || prefix.strip_suffix('/').unwrap_or(prefix).split('/');
-    if prefix.is_empty() {
-        return None;
-    }
-    if prefix.len() > 512 {
-        return Some("must have at most 512 characters");
-    }
-    if parts().any(|part| matches!(part, "" | "." | "..")) {
-        return Some("must not begin with / nor have empty parts, . or ..");
-    }
-    let plain = parts().all(|part| part.bytes().all(is_plain));
-    (!plain).then_some("must have letters, digits and _.=+@~- only")
-}
-
-impl From<BucketLookup> for model::BucketLookup {
-    fn from(lookup: BucketLookup) -> Self {
-        match lookup {
-            BucketLookup::Auto => Self::Auto,
-            BucketLookup::Path => Self::Path,
-            BucketLookup::Dns => Self::Dns,
-        }
-    }
 }
 
 impl Default for BackupLocationSpec {

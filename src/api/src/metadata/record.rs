@@ -1,10 +1,11 @@
 //! MetadataBackupRecord: one backup that is in the repository.
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
+use model::Violation;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::rule;
+use crate::{names, rule};
 
 /// One backup that is in the repository.
 ///
@@ -230,4 +231,44 @@ pub struct RecordRetention {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub reason: Option<String>,
+}
+
+impl MetadataBackupRecord {
+    /// Finds everything wrong that the schema cannot say, and what an older schema let through.
+    pub fn validate(&self) -> Vec<Violation> {
+        let spec = &self.spec;
+        let location = spec.backuploc.as_deref();
+        let found = [
+            names::object("spec.policy", &spec.policy),
+            snapshot_id_violation(&spec.snapshot_id),
+            location.and_then(|name| names::object("spec.backuploc", name)),
+        ];
+        found.into_iter().flatten().collect()
+    }
+
+    /// Finds what a change would make of a record that it was not: it names one stored backup, and nothing
+    /// else can be learnt of that from anywhere. The location may be filled in once.
+    pub fn validate_change(&self, old: &Self) -> Vec<Violation> {
+        let (new, old) = (&self.spec, &old.spec);
+        let location = old.backuploc.as_deref();
+        let pinned = [
+            ("spec.policy", Some(old.policy.as_str()), Some(new.policy.as_str())),
+            ("spec.snapshotId", Some(old.snapshot_id.as_str()), Some(new.snapshot_id.as_str())),
+            ("spec.backuploc", location, new.backuploc.as_deref().filter(|_| location.is_some())),
+        ];
+        let changed = pinned.into_iter().filter(|(_, old, new)| old != new);
+        changed.map(|(field, old, new)| Violation::new(field, changed_to(old, new))).collect()
+    }
+}
+
+fn snapshot_id_violation(id: &str) -> Option<Violation> {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
+    let fits = (8..=64).contains(&id.len()) && id.bytes().all(is_digit);
+    let problem = || format!("{id:?} is not the id of a snapshot: 8 to 64 digits of 0-9a-f");
+    (!fits).then(|| Violation::new("spec.snapshotId", problem()))
+}
+
+fn changed_to(old: Option<&str>, new: Option<&str>) -> String {
+    let shown = |text: Option<&str>| text.map_or("nothing".to_owned(), |text| format!("{text:?}"));
+    format!("cannot become {}: it is {} for good, since a record names one backup", shown(new), shown(old))
 }

@@ -9,13 +9,15 @@ const YEAR: i64 = 366;
 const MOST: i64 = 9 * YEAR;
 const MINUTES_OF_A_DAY: i64 = 24 * 60;
 
-/// The longest time from one slot to the next, from a day on.
-pub fn longest(calendar: &Calendar, from: Date) -> Option<SignedDuration> {
+/// The shortest and the longest time from one slot to the next, from a day on.
+pub fn extremes(calendar: &Calendar, from: Date) -> Option<[SignedDuration; 2]> {
     let minutes = minutes(calendar, from);
     let (first, last) = (minutes.first()?, minutes.last()?);
-    let within = minutes.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
-    let between = longest_in_days(calendar, from)? * MINUTES_OF_A_DAY - last + first;
-    Some(SignedDuration::from_mins(within.max(between)))
+    let within = minutes.windows(2).map(|pair| pair[1] - pair[0]);
+    let between = days_apart(calendar, from)?.map(|days| days * MINUTES_OF_A_DAY - last + first);
+    let all: Vec<i64> = within.chain(between).collect();
+    let (shortest, longest) = (all.iter().min()?, all.iter().max()?);
+    Some([*shortest, *longest].map(SignedDuration::from_mins))
 }
 
 /// The minutes of any day on which something is due.
@@ -28,18 +30,22 @@ fn minutes(calendar: &Calendar, day: Date) -> Vec<i64> {
     due.map(|(hour, minute)| i64::from(hour) * 60 + i64::from(minute)).collect()
 }
 
-/// The most days from one on which something is due to the next.
-fn longest_in_days(calendar: &Calendar, from: Date) -> Option<i64> {
-    let (mut newest, mut longest) = (None, None);
+/// The fewest and the most days from one on which something is due to the next.
+fn days_apart(calendar: &Calendar, from: Date) -> Option<[i64; 2]> {
+    let (mut newest, mut apart) = (None, None);
     for day in 0..MOST {
-        if day > YEAR && longest.is_some() {
+        if day > YEAR && apart.is_some() {
             break;
         }
         let midnight = from.checked_add(day.days()).ok()?.at(0, 0, 0, 0);
         if calendar.allows(Unit::Month, midnight) && calendar.allows(Unit::Day, midnight) {
-            longest = longest.max(newest.map(|newest| day - newest));
+            apart = newest.map(|newest| wider(apart, day - newest)).or(apart);
             newest = Some(day);
         }
     }
-    longest
+    apart
+}
+
+fn wider(apart: Option<[i64; 2]>, days: i64) -> [i64; 2] {
+    apart.map_or([days; 2], |[fewest, most]| [fewest.min(days), most.max(days)])
 }

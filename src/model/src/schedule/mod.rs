@@ -76,10 +76,14 @@ impl Schedule {
     ///
     /// A schedule that is never due, `0 0 30 2 *`, is accepted, as it is there.
     pub fn parse(schedule: &str, time_zone: Option<&str>) -> Result<Self, InvalidSchedule> {
-        let rhythm = grammar::rhythm(schedule)
-            .map_err(|problem| InvalidSchedule::Schedule { found: beginning(schedule), problem })?;
-        let zone = time_zone.map_or(Ok(TimeZone::UTC), zone)?;
-        Ok(Self { rhythm, zone })
+        Ok(Self { rhythm: rhythm(schedule)?, zone: time_zone.map_or(Ok(TimeZone::UTC), zone)? })
+    }
+
+    /// Everything for which [`Self::parse`] refuses the two: whoever corrects one should not learn of the
+    /// other only then.
+    pub fn flaws(schedule: &str, time_zone: Option<&str>) -> Vec<InvalidSchedule> {
+        let zone = time_zone.and_then(|name| zone(name).err());
+        rhythm(schedule).err().into_iter().chain(zone).collect()
     }
 
     /// Of `@every`, how long from one slot to the next.
@@ -95,9 +99,19 @@ impl Schedule {
     ///
     /// Whoever asks whether a backup is too old must not take a weekend for an outage.
     pub fn longest_interval(&self, moment: Timestamp) -> Option<SignedDuration> {
+        self.intervals(moment).map(|[_, longest]| longest)
+    }
+
+    /// The shortest one, as [`Self::longest_interval`] is the longest: what takes longer is in the way of the
+    /// next run.
+    pub fn shortest_interval(&self, moment: Timestamp) -> Option<SignedDuration> {
+        self.intervals(moment).map(|[shortest, _]| shortest)
+    }
+
+    fn intervals(&self, moment: Timestamp) -> Option<[SignedDuration; 2]> {
         match &self.rhythm {
-            Rhythm::Calendar(calendar) => interval::longest(calendar, self.zone.to_datetime(moment).date()),
-            Rhythm::Every(seconds) => Some(SignedDuration::from_secs(*seconds)),
+            Rhythm::Calendar(calendar) => interval::extremes(calendar, self.zone.to_datetime(moment).date()),
+            Rhythm::Every(seconds) => Some([SignedDuration::from_secs(*seconds); 2]),
         }
     }
 
@@ -161,13 +175,17 @@ fn last_multiple(seconds: i64, since: Timestamp, now: Timestamp) -> Option<Times
     (passed >= seconds).then(|| Timestamp::from_second(slot).ok()).flatten()
 }
 
+fn rhythm(schedule: &str) -> Result<Rhythm, InvalidSchedule> {
+    grammar::rhythm(schedule)
+        .map_err(|problem| InvalidSchedule::Schedule { found: beginning(schedule), problem })
+}
+
 /// The zone of that name, from the database in this program: a machine's own may lack or differ.
 fn zone(name: &str) -> Result<TimeZone, InvalidSchedule> {
-    let database = TimeZoneDatabase::bundled();
+    let found = TimeZoneDatabase::bundled().get(name).ok();
     // Looking it up takes any case for the right one, and knows a zone that is called unknown.
-    let is_known = database.available().any(|known| known.as_str() == name);
-    let zone = is_known.then(|| database.get(name).ok()).flatten();
-    zone.ok_or_else(|| InvalidSchedule::TimeZone(beginning(name)))
+    let known = found.filter(|zone| zone.iana_name() == Some(name) && !zone.is_unknown());
+    known.ok_or_else(|| InvalidSchedule::TimeZone(beginning(name)))
 }
 
 /// The second that a moment lies in.

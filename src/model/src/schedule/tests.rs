@@ -52,6 +52,17 @@ fn schedule_is_named_before_its_time_zone() {
 }
 
 #[rstest]
+#[case::both("never", Some("nowhere"), &["schedule", "timeZone"])]
+#[case::the_zone_alone("@daily", Some("nowhere"), &["timeZone"])]
+#[case::the_schedule_alone("never", Some("Europe/Berlin"), &["schedule"])]
+#[case::a_schedule_without_a_zone("never", None, &["schedule"])]
+#[case::neither("@daily", None, &[])]
+fn all_flaws_are_named_of(#[case] text: &str, #[case] zone: Option<&str>, #[case] expected: &[&str]) {
+    let fields: Vec<_> = Schedule::flaws(text, zone).iter().map(InvalidSchedule::field).collect();
+    assert_eq!(fields, expected);
+}
+
+#[rstest]
 #[case::no_descriptor("@", None)]
 #[case::long_duration("@every ", None)]
 #[case::long_field("* * * * ", None)]
@@ -109,6 +120,21 @@ fn longest_interval(#[case] text: &str, #[case] minutes: Option<i64>) {
 }
 
 #[rstest]
+#[case::every_ten_minutes("*/10 * * * *", Some(10))]
+#[case::of_hours_that_the_step_does_not_divide("*/7 * * * *", Some(4))]
+#[case::duration("@every 90m", Some(90))]
+#[case::daily("@daily", Some(24 * 60))]
+#[case::office_hours("0 9-17 * * 1-5", Some(60))]
+#[case::around_midnight("0 1,23 * * *", Some(2 * 60))]
+#[case::around_a_midnight_between_days_that_are_apart("0 1,23 * * 1,3", Some(22 * 60))]
+#[case::shortest_month("0 0 1 * *", Some(29 * 24 * 60))]
+#[case::never("0 0 30 2 *", None)]
+fn shortest_interval(#[case] text: &str, #[case] minutes: Option<i64>) {
+    let shortest = schedule(text).shortest_interval(at("2031-06-01T12:00:00Z"));
+    assert_eq!(shortest, minutes.map(SignedDuration::from_mins));
+}
+
+#[rstest]
 #[case::calendar("* * * * *")]
 #[case::interval("@every 1m")]
 #[case::long_interval("@every 2562047h")]
@@ -146,14 +172,15 @@ proptest! {
     }
 
     #[test]
-    fn no_interval_of_the_coming_year_is_longer(text in fields(), second in 0_i64..4_000_000_000) {
+    fn no_interval_of_the_coming_year_is_longer_or_shorter(text in fields(), second in 0_i64..4_000_000_000) {
         let moment = Timestamp::from_second(second).expect("in range");
         let (schedule, year) = (schedule(&text), moment + SignedDuration::from_hours(365 * 24));
         let slots = std::iter::successors(schedule.next_after(moment), |slot| schedule.next_after(*slot));
         let slots: Vec<_> = slots.take_while(|slot| *slot < year).take(300).collect();
-        let longest = schedule.longest_interval(moment);
+        let (shortest, longest) = (schedule.shortest_interval(moment), schedule.longest_interval(moment));
         for pair in slots.windows(2) {
-            prop_assert!(Some(pair[1].duration_since(pair[0])) <= longest, "{pair:?} {longest:?}");
+            let apart = Some(pair[1].duration_since(pair[0]));
+            prop_assert!(shortest <= apart && apart <= longest, "{pair:?} {shortest:?} {longest:?}");
         }
     }
 

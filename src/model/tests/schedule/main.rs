@@ -77,12 +77,20 @@ fn word(slot: Option<Timestamp>) -> String {
 }
 
 #[test]
-fn what_kubernetes_refuses_is_refused_for_the_same_field() {
+fn what_kubernetes_refuses_is_refused_for_the_same_fields() {
     compare(|line| {
         let Answer::Refused { refused } = &line.answer else { return None };
-        let ours =
-            line.parse().map_or_else(|error| format!("spec.{}", error.field()), |_| "accepted".to_owned());
-        Some((Some(&ours) == refused.first(), true))
+        let flaws = Schedule::flaws(&line.schedule, line.zone.as_deref());
+        let ours: Vec<_> = flaws.iter().map(|flaw| format!("spec.{}", flaw.field())).collect();
+        Some((ours, refused.clone()))
+    });
+}
+
+#[test]
+fn what_is_refused_is_not_read() {
+    compare(|line| {
+        let flaws = Schedule::flaws(&line.schedule, line.zone.as_deref());
+        Some((line.parse().err(), flaws.into_iter().next()))
     });
 }
 

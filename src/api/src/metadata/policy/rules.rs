@@ -1,24 +1,28 @@
 //! What a policy means, and what is wrong with one that the schema lets through.
 use std::{collections::BTreeSet, ops::RangeInclusive};
 
+use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use model::{Violation, retention::Retention, retention::Within};
 
 use super::{
     DEFAULT_ETCD_CREDENTIALS, DEFAULT_ETCD_ENDPOINT, DEFAULT_RETAIN, ExtraHostPath, MAX_RETAIN,
-    MetadataBackupPolicy, MetadataBackupPolicySpec, OPTION_NODE_LABEL,
+    MetadataBackupPolicy, MetadataBackupPolicySpec, MetadataBackupPolicyStatus, OPTION_NODE_LABEL,
+    RetentionRules, Verify,
 };
-use crate::{AllowedHostPaths, Endpoint, names};
+use crate::{AllowedHostPaths, Endpoint, names, schedule};
 
 impl MetadataBackupPolicy {
     /// Finds everything wrong that the schema cannot say, and what an older schema let through.
     ///
-    /// The grammar of schedules and time zones is not looked at: the API server judges it when
-    /// the CronJob is applied.
+    /// Admission asks this of what is written, and every reconcile of what is stored: it may have been
+    /// stored while nobody asked, or while more was allowed.
     pub fn validate(&self, allowed: &AllowedHostPaths) -> Vec<Violation> {
         let spec = &self.spec;
         let mut found: Vec<Violation> =
             names::length(&self.metadata, names::MAX_POLICY).into_iter().collect();
         found.extend(names::object("spec.destination", &spec.destination));
+        found.extend(spec.schedule_violations());
         found.extend(names::object("spec.etcdCreds", spec.etcd_credentials()));
         found.extend(spec.host_paths().filter_map(|(field, path)| allowed.judge(&field, path)));
         found.extend(spec.repeated_paths());
@@ -64,6 +68,11 @@ impl MetadataBackupPolicySpec {
         urls
     }
 
+    /// The time zone of the schedule; none where the field is empty.
+    pub fn time_zone(&self) -> Option<&str> {
+        schedule::given(self.time_zone.as_deref())
+    }
+
     /// Name of the Secret with etcd's client certificate. An empty name means the default, as
     /// upstream's webhook had it.
     pub fn etcd_credentials(&self) -> &str {
@@ -83,6 +92,13 @@ impl MetadataBackupPolicySpec {
 }
 
 impl MetadataBackupPolicySpec {
+    fn schedule_violations(&self) -> Vec<Violation> {
+        let backup = schedule::violations("spec", &self.schedule, self.time_zone());
+        let Verify { schedule, time_zone, .. } = &self.verify;
+        let verify = schedule::violations("spec.verify", schedule, time_zone.as_deref());
+        backup.into_iter().chain(verify).collect()
+    }
+
     /// Every path of the node that the policy asks for, with the field that asks.
     fn host_paths(&self) -> impl Iterator<Item = (String, &str)> {
         let certificates = self.certs_dir.as_deref().filter(|path| !path.is_empty());
@@ -95,12 +111,12 @@ impl MetadataBackupPolicySpec {
 
     /// Paths that differ only by a slash: the API server takes them for two.
     fn repeated_paths(&self) -> Vec<Violation> {
-        let paths: Vec<&str> = self.extra_host_paths.iter().map(ExtraHostPath::path).collect();
-        let again = |index: &usize| paths[..*index].contains(&paths[*index]);
-        let repeated = (0..paths.len()).filter(again);
+        let mut seen = BTreeSet::new();
+        let paths = self.extra_host_paths.iter().map(ExtraHostPath::path).enumerate();
+        let repeated = paths.filter(|(_, path)| !seen.insert(*path));
         let field = |index| format!("spec.extraHostPaths[{index}].path");
         repeated
-            .map(|index| Violation::new(field(index), format!("{:?} is given twice", paths[index])))
+            .map(|(index, path)| Violation::new(field(index), format!("{path:?} is given twice")))
             .collect()
     }
 
@@ -116,18 +132,24 @@ impl MetadataBackupPolicySpec {
         judged.collect()
     }
 
-    /// Numbers that upstream stored before there were limits.
+    /// Numbers that upstream stored before there were limits, and the others like them.
     fn number_violations(&self) -> Vec<Violation> {
+        let none = RetentionRules::default();
+        let RetentionRules { hourly, daily, weekly, monthly, yearly, .. } =
+            self.retention.as_ref().unwrap_or(&none);
         let limits = [
             ("spec.retainNumBackups", self.retain_num_backups, 0..=MAX_RETAIN),
+            ("spec.retention.hourly", *hourly, 0..=MAX_RETAIN),
+            ("spec.retention.daily", *daily, 0..=MAX_RETAIN),
+            ("spec.retention.weekly", *weekly, 0..=MAX_RETAIN),
+            ("spec.retention.monthly", *monthly, 0..=MAX_RETAIN),
+            ("spec.retention.yearly", *yearly, 0..=MAX_RETAIN),
             ("spec.shrinkGuard", self.shrink_guard, 0..=100),
             ("spec.deadlineSeconds", self.deadline_seconds, 60..=86_400),
+            ("spec.maxRate", self.max_rate.unwrap_or(1), 1..=i64::MAX),
         ];
         let outside = limits.into_iter().filter(|(_, number, limit)| !limit.contains(number));
-        let problem = |number, limit: RangeInclusive<i64>| {
-            format!("is {number}, allowed are {} to {}", limit.start(), limit.end())
-        };
-        outside.map(|(field, number, limit)| Violation::new(field, problem(number, limit))).collect()
+        outside.map(|(field, number, limit)| Violation::new(field, beyond(number, &limit))).collect()
     }
 
     fn within_violation(&self) -> Option<Violation> {
@@ -152,10 +174,33 @@ impl MetadataBackupPolicySpec {
     }
 }
 
+impl MetadataBackupPolicyStatus {
+    /// How long the last backup took, where that can be read: kubedr writes a decimal number, upstream a
+    /// quantity such as `12500m`.
+    pub fn last_duration(&self) -> Option<SignedDuration> {
+        let seconds = match self.total_duration_secs.as_ref()? {
+            IntOrString::Int(seconds) => f64::from(*seconds),
+            IntOrString::String(text) => match text.strip_suffix('m') {
+                Some(thousandths) => thousandths.parse::<f64>().ok()? / 1000.0,
+                None => text.parse().ok()?,
+            },
+        };
+        SignedDuration::try_from_secs_f64(seconds).ok()
+    }
+}
+
 impl ExtraHostPath {
     /// Where it is on the node, without a slash at the end.
     pub fn path(&self) -> &str {
         self.path.trim_end_matches('/')
+    }
+}
+
+/// Says what is wrong with a number, and up to which it may go where there is an end.
+fn beyond(number: i64, limit: &RangeInclusive<i64>) -> String {
+    match *limit.end() {
+        i64::MAX => format!("is {number}, allowed are {} and more", limit.start()),
+        most => format!("is {number}, allowed are {} to {most}", limit.start()),
     }
 }
 
