@@ -1,0 +1,83 @@
+//! Bodies: as large as the API server's may be, and no more of them at once than memory has room for.
+//!
+//! Any pod of the cluster may reach the port, and the process behind it has backups to watch.
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use futures::StreamExt;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
+
+use crate::review::Malformed;
+
+/// Largest body: an update carries its object twice, and the API server takes no object above 3 MiB.
+pub const MOST: usize = 7 << 20;
+/// How long a body may take to come; nobody hears the answer after the seconds for which `config/webhook` has the API
+/// server wait.
+pub const LONGEST: Duration = Duration::from_secs(1);
+/// As much of each body takes none of the room that all have together.
+const SMALL: usize = 64 << 10;
+/// How much there may be of all others at once.
+const ROOM: usize = 4 * MOST;
+
+/// Room for what is long.
+#[derive(Debug)]
+pub struct Room(Semaphore);
+
+/// A body, and the room that it takes.
+#[derive(Debug, Default)]
+pub struct Read<'a> {
+    /// The body.
+    pub bytes: Vec<u8>,
+    room: Option<SemaphorePermit<'a>>,
+}
+
+impl<'a> Read<'a> {
+    fn take(&mut self, more: SemaphorePermit<'a>) {
+        match &mut self.room {
+            Some(room) => room.merge(more),
+            None => self.room = Some(more),
+        }
+    }
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(Semaphore::new(ROOM))
+    }
+}
+
+impl Room {
+    /// Reads a body to its end.
+    pub async fn read(&self, body: Body) -> Result<Read<'_>, Malformed> {
+        if body.size_hint().lower() > MOST as u64 {
+            return Err(Malformed::TooLarge { most: MOST });
+        }
+        timeout(LONGEST, self.collect(body)).await.unwrap_or(Err(Malformed::TooSlow(LONGEST)))
+    }
+
+    async fn collect(&self, body: Body) -> Result<Read<'_>, Malformed> {
+        let (mut pieces, mut read) = (body.into_data_stream(), Read::default());
+        while let Some(piece) = pieces.next().await {
+            self.add(&mut read, &piece.map_err(Malformed::Broken)?).await?;
+        }
+        Ok(read)
+    }
+
+    /// Only what has come takes room: who announces much and sends nothing is in nobody's way.
+    async fn add<'a>(&'a self, read: &mut Read<'a>, piece: &Bytes) -> Result<(), Malformed> {
+        let bytes = read.bytes.len() + piece.len();
+        if bytes > MOST {
+            return Err(Malformed::TooLarge { most: MOST });
+        }
+        let more = bytes.saturating_sub(SMALL.max(read.bytes.len()));
+        // Room comes free in time: nobody closes the semaphore, and no piece is larger than a body may be.
+        if let Ok(more) = self.0.acquire_many(u32::try_from(more).unwrap_or(u32::MAX)).await {
+            read.take(more);
+        }
+        read.bytes.extend_from_slice(piece);
+        Ok(())
+    }
+}

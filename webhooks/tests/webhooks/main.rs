@@ -1,0 +1,12 @@
+//! What admission answers: to the API server, to strangers, and while its certificates change.
+mod certificates;
+mod hostile;
+mod location;
+mod policy;
+mod record;
+mod restore;
+mod reviews;
+mod routes;
+mod server;
+#[path = "../trust/mod.rs"]
+mod trust;
