@@ -9,7 +9,7 @@ use model::result::{Failure, Initialization, render};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::{Settings, agent_pod::CONTAINER, placement::NodeLabels};
+use crate::{Settings, agent_pod::CONTAINER, nodes::NodeLabels};
 
 /// Noon: the moment of every test.
 pub const NOW: &str = "2030-01-01T12:00:00Z";
@@ -40,8 +40,8 @@ pub fn settings() -> Arc<Settings> {
     })
 }
 
-pub fn control_plane() -> Vec<NodeLabels> {
-    vec![[("node-role.kubernetes.io/control-plane".to_owned(), String::new())].into()]
+pub fn control_plane() -> NodeLabels {
+    ["node-role.kubernetes.io/control-plane".to_owned()].into()
 }
 
 fn stored<K: Resource>(mut object: K, uid: &str) -> K {

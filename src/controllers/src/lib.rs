@@ -5,25 +5,30 @@
 //!                                              └─ retention: forget Job ─▶ record: records go
 //! ```
 mod agent_pod;
+pub mod certificates;
 #[cfg(test)]
 mod fixtures;
 mod known;
 mod marks;
 pub mod metadata;
 pub mod metrics;
+mod nodes;
 mod ownership;
 mod placement;
 mod rbac;
 mod read;
 mod run;
 mod upstream;
+mod watch;
 
 use std::sync::Arc;
 
 use api::AllowedHostPaths;
 
 pub use known::Known;
-pub use rbac::{LEASE, RBAC};
+pub use metadata::policy::traces::Traces;
+pub use nodes::Nodes;
+pub use rbac::{AUTHORITY, LEASE, RBAC};
 
 /// What an administrator decided for all objects, and what is known of the cluster.
 #[derive(Clone, Debug)]
@@ -48,6 +53,10 @@ pub struct Context {
     pub settings: Arc<Settings>,
     /// What the controllers know together.
     pub known: Arc<Known>,
+    /// Which labels nodes carry.
+    pub nodes: Arc<Nodes>,
+    /// Of which policies there is more than themselves.
+    pub traces: Traces,
 }
 
 impl AsRef<runtime::Context> for Context {

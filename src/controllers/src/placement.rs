@@ -1,13 +1,10 @@
 //! Where an agent's pod runs: beside etcd, or anywhere where there is no such node.
-use std::collections::BTreeMap;
-
 use api::Endpoint;
 use k8s_openapi::api::core::v1::{
     Affinity, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Toleration,
 };
 
-/// Labels of one node.
-pub type NodeLabels = BTreeMap<String, String>;
+use crate::nodes::NodeLabels;
 
 /// On nodes that run etcd and may run nothing else.
 const ETCD: &str = "node-role.kubernetes.io/etcd";
@@ -27,8 +24,8 @@ pub struct Place {
 
 impl Place {
     /// A node with etcd; none where no node carries a label that says so.
-    pub fn beside_etcd(nodes: &[NodeLabels], option: Option<&str>) -> Option<Self> {
-        let has = |label: &str| nodes.iter().any(|labels| labels.contains_key(label));
+    pub fn beside_etcd(nodes: &NodeLabels, option: Option<&str>) -> Option<Self> {
+        let has = |label: &str| nodes.contains(label);
         let wanted: Vec<&str> = match option {
             Some(label) => vec![label],
             None if has(ETCD) => vec![ETCD],
@@ -43,7 +40,7 @@ impl Place {
 
     /// Where a policy with all defaults would run: beside etcd in the node's network, or
     /// on any node in the pod network where there is no such node.
-    pub fn by_default(nodes: &[NodeLabels]) -> Self {
+    pub fn by_default(nodes: &NodeLabels) -> Self {
         let beside_etcd = Self::beside_etcd(nodes, None).map(|place| Self { host_network: true, ..place });
         beside_etcd.unwrap_or(Self { labels: Vec::new(), host_network: false, cluster_dns: false })
     }
@@ -117,8 +114,8 @@ mod tests {
 
     use super::*;
 
-    fn nodes(labels: &[&str]) -> Vec<NodeLabels> {
-        labels.iter().map(|label| [((*label).to_owned(), String::new())].into()).collect()
+    fn nodes(labels: &[&str]) -> NodeLabels {
+        labels.iter().map(|label| (*label).to_owned()).collect()
     }
 
     #[rstest]

@@ -1,11 +1,25 @@
 //! What the operator may do: the sum of what its controllers may.
 use api::rbac::Rule;
 
-use crate::metadata::{location, outside, policy, record, restore};
+use crate::{
+    certificates,
+    metadata::{destinations, location, outside, policy, record, restore},
+};
 
 /// Rules of all controllers and of what they share.
-pub const RBAC: &[&[Rule]] =
-    &[SHARED, JOBS, location::RBAC, policy::RBAC, record::RBAC, restore::RBAC, outside::RBAC];
+pub const RBAC: &[&[Rule]] = &[
+    SHARED,
+    JOBS,
+    location::RBAC,
+    policy::RBAC,
+    record::RBAC,
+    restore::RBAC,
+    outside::RBAC,
+    destinations::RBAC,
+];
+
+/// What it takes to keep an authority for the webhooks, where nobody else does: no part of [`RBAC`].
+pub const AUTHORITY: &[Rule] = certificates::RBAC;
 
 /// Name of the one lease.
 pub const LEASE: &str = "kubedr-operator";

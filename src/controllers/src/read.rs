@@ -12,7 +12,7 @@ use kube::{Api, Resource, ResourceExt, api::ListParams, core::DeserializeGuard};
 use runtime::{Context, Error, call};
 use serde::de::DeserializeOwned;
 
-use crate::{placement::NodeLabels, run};
+use crate::{nodes::NodeLabels, run};
 
 /// A kind of the operator's namespace.
 pub trait Kind:
@@ -41,12 +41,34 @@ pub async fn all<K: Kind>(ctx: &Context, what: &'static str, labels: &str) -> Re
     Ok(found.items.into_iter().filter_map(|guarded| guarded.0.ok()).collect())
 }
 
-/// Labels of all nodes.
-pub async fn nodes(ctx: &Context) -> Result<Vec<NodeLabels>, Error> {
+/// Objects in one answer where all of a kind are asked for.
+const PAGE: u32 = 25;
+
+/// Those few of all objects that `keep` chooses. They are read in pages: all together may be more than fits into memory.
+pub async fn few<K: Kind>(
+    ctx: &Context,
+    what: &'static str,
+    keep: impl Fn(&K) -> bool,
+) -> Result<Vec<K>, Error> {
+    let api = Api::<DeserializeGuard<K>>::namespaced(ctx.client.clone(), &ctx.namespace);
+    let (mut few, mut params) = (Vec::new(), ListParams::default().limit(PAGE));
+    loop {
+        let page = call(api.list(&params)).await.map_err(|source| Error::Read { what, source })?;
+        few.extend(page.items.into_iter().filter_map(|guarded| guarded.0.ok()).filter(&keep));
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(few),
+        }
+    }
+}
+
+/// Keys of the labels of all nodes.
+pub async fn node_labels(ctx: &Context) -> Result<NodeLabels, Error> {
     let api = Api::<Node>::all(ctx.client.clone());
     let found = call(api.list_metadata(&ListParams::default())).await;
     let found = found.map_err(|source| Error::Read { what: "nodes", source })?;
-    Ok(found.items.into_iter().map(|node| node.metadata.labels.unwrap_or_default()).collect())
+    let labels = found.items.into_iter().filter_map(|node| node.metadata.labels);
+    Ok(labels.flat_map(std::collections::BTreeMap::into_keys).collect())
 }
 
 /// What stands in the way of Jobs that do not get on, by the UID of the pod whose volumes cannot be

@@ -241,9 +241,14 @@ fn api(ctx: &Context, object: &DynamicObject) -> Api<DynamicObject> {
     api_of(ctx, types, object.metadata.namespace.as_deref().unwrap_or(&ctx.namespace))
 }
 
+/// Without a namespace: objects of the whole cluster.
 pub(crate) fn api_of(ctx: &Context, types: &TypeMeta, namespace: &str) -> Api<DynamicObject> {
     let gvk = GroupVersionKind::try_from(types).expect("built objects carry a valid type");
-    Api::namespaced_with(ctx.client.clone(), namespace, &ApiResource::from_gvk(&gvk))
+    let resource = ApiResource::from_gvk(&gvk);
+    if namespace.is_empty() {
+        return Api::all_with(ctx.client.clone(), &resource);
+    }
+    Api::namespaced_with(ctx.client.clone(), namespace, &resource)
 }
 
 fn not_written(object: &DynamicObject, source: CallError) -> Error {

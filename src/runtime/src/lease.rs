@@ -23,12 +23,20 @@ use tokio::time::{Instant, sleep};
 use crate::CallError;
 
 /// How long a record counts after it was last seen to change.
-pub const DURATION: Duration = Duration::from_secs(15);
+pub const DURATION: Duration = Duration::from_secs(10);
 /// How long a leader goes on without having renewed: less than [`DURATION`], so that it
 /// has stopped before another begins.
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(7);
 /// Pause between two tries.
 const PAUSE: Duration = Duration::from_secs(2);
+/// How soon another leads after a leader was killed.
+const HANDOVER: Duration = Duration::from_secs(15);
+
+/// The last record is seen a pause late, and its end too.
+const _: () = assert!(
+    DURATION.as_secs() + 2 * PAUSE.as_secs() < HANDOVER.as_secs(),
+    "a killed leader is soon followed"
+);
 
 /// One try to become or to stay the leader.
 #[derive(Debug, thiserror::Error)]

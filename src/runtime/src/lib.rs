@@ -13,6 +13,7 @@ mod drive;
 mod error;
 pub mod lease;
 pub mod metrics;
+mod pinned;
 mod plan;
 mod retries;
 
@@ -24,4 +25,5 @@ pub use call::{CallError, TIMEOUT, call};
 pub use context::Context;
 pub use drive::{Complaint, Gate, Wiring, drive};
 pub use error::Error;
+pub use pinned::{Outcome, amend, put_back};
 pub use plan::{Event, Importance, MetadataPatch, Plan, Target, apply_of, dynamic, fingerprint, status_of};

@@ -1,4 +1,5 @@
 //! Controllers of metadata backup: where to, what and when, what came of it, and the way back.
+pub mod destinations;
 pub mod location;
 pub mod outside;
 pub mod policy;

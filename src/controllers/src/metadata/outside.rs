@@ -9,7 +9,8 @@
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use api::{
-    BackupLocation, GROUP, MetadataBackupPolicy, MetadataBackupRecord, MetadataRestore, names::Work,
+    BackupLocation, GROUP, MetadataBackupPolicy, MetadataBackupRecord, MetadataRestore,
+    names::{self, Work},
     rbac::Rule,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -18,9 +19,9 @@ use kube::{
     Api, Resource, ResourceExt,
     api::DynamicObject,
     core::{DeserializeGuard, NamespaceResourceScope},
-    runtime::{Controller, watcher},
+    runtime::watcher,
 };
-use model::Reason;
+use model::{Reason, result::Failure};
 use runtime::{
     Done, Error, Event, Importance, Plan, Wiring, act,
     conditions::{Page, READY, Verdict, find},
@@ -29,7 +30,12 @@ use runtime::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
-use crate::{Context, known::Cache};
+use crate::{
+    Context,
+    known::Cache,
+    metadata::{refusal, text},
+    watch,
+};
 
 /// Name of the controller, to the API server and in the log.
 pub const MANAGER: &str = "kubedr-operator/outside";
@@ -135,7 +141,7 @@ fn is_answered(conditions: &[Condition]) -> bool {
 pub async fn run<K: Kind>(context: Arc<Context>, wiring: Wiring) {
     let elsewhere = format!("metadata.namespace!={}", context.runtime.namespace);
     let objects = Api::<DeserializeGuard<K>>::all(context.runtime.client.clone());
-    let controller = Controller::new(objects, watcher::Config::default().fields(&elsewhere));
+    let controller = watch::controller(objects, watcher::Config::default().fields(&elsewhere), watch::all);
     K::kept(&context.known.outside).lend(controller.store());
     runtime::drive(controller, wiring, context, reconcile::<K>).await;
 }
@@ -147,25 +153,24 @@ async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Done, E
 }
 
 fn decide<K: Kind>(object: &K, namespace: &str, now: Timestamp) -> Plan {
+    let found = names::namespace(object.meta(), namespace);
+    let Some(wrong) = refusal(found.as_slice()) else { return Plan::default() };
     match judge(&seen(object), now) {
         Answer::Leave => Plan::default(),
         Answer::Wait(again) => Plan { again: Some(again), ..Plan::default() },
-        Answer::Say => say(object, namespace, now),
+        Answer::Say => say(object, &wrong, now),
     }
 }
 
 /// What is wrong, in the status and, the first time, as an event.
-fn say<K: Kind>(object: &K, namespace: &str, now: Timestamp) -> Plan {
-    let reason = Reason::WrongNamespace;
-    let message =
-        format!("kubedr works in namespace {namespace:?}. {} {}", reason.meaning(), reason.advice());
-    let said = Verdict::bad(reason, message);
+fn say<K: Kind>(object: &K, wrong: &Failure, now: Timestamp) -> Plan {
+    let said = Verdict::bad(wrong.reason, text(wrong));
     let (name, work) = K::EVENT;
     let event = said.is_news(object.told().1, READY).then(|| Event {
         importance: Importance::Warning,
         reason: name,
         action: work.verb(),
-        word: reason,
+        word: wrong.reason,
         message: said.message.clone(),
     });
     Plan { status: answer(object, said, now), events: event.into_iter().collect(), ..Plan::default() }
@@ -244,6 +249,7 @@ mod tests {
     /// A location that nobody has looked at, though there was time.
     fn misplaced_location() -> BackupLocation {
         let mut location = location();
+        location.metadata.namespace = Some("elsewhere".to_owned());
         location.metadata.resource_version = Some("7".to_owned());
         location.metadata.creation_timestamp = None;
         location
@@ -267,7 +273,9 @@ mod tests {
             status["conditions"].as_array().into_iter().flatten().map(|one| &one["type"]).collect();
         assert_eq!(types, ["Ready"]);
         assert!(
-            status["conditions"][0]["message"].as_str().is_some_and(|said| said.contains("kubedr-system"))
+            status["conditions"][0]["message"]
+                .as_str()
+                .is_some_and(|said| said.contains("kubedr works in namespace"))
         );
     }
 
@@ -285,7 +293,8 @@ mod tests {
 
     #[test]
     fn a_record_of_nobody_is_answered_too() {
-        let misplaced = MetadataBackupRecord { status: None, ..record('1', 1) };
+        let mut misplaced = MetadataBackupRecord { status: None, ..record('1', 1) };
+        misplaced.metadata.namespace = Some("elsewhere".to_owned());
         let plan = decide(&misplaced, "kubedr-system", at(NOW));
         assert_eq!(plan.events[0].word, Reason::WrongNamespace);
         assert_eq!(

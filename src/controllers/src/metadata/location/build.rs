@@ -14,14 +14,15 @@ use crate::{
     Settings,
     agent_pod::{AgentPod, Needs, variable},
     marks,
-    placement::{NodeLabels, Place},
+    nodes::NodeLabels,
+    placement::Place,
 };
 
 /// Seconds that one try may take: a dead server is noticed long before.
 const DEADLINE: i64 = 600;
 
 /// The Job that makes or attaches the repository.
-pub fn init_job(location: &BackupLocation, settings: &Settings, nodes: &[NodeLabels]) -> Job {
+pub fn init_job(location: &BackupLocation, settings: &Settings, nodes: &NodeLabels) -> Job {
     let name = location.name_any();
     let labels = names::location_labels(Work::Init, &name);
     let place = Place::by_default(nodes).reaching([location.spec.url.as_str()]);

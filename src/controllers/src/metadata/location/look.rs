@@ -70,21 +70,24 @@ fn last(world: &World) -> Timestamp {
     world.location.status.as_ref().and_then(told).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
+/// Whether a policy's newest backup did not find its repository.
+pub fn has_missed(policy: &MetadataBackupPolicy) -> bool {
+    let Some(status) = &policy.status else { return false };
+    let fresh = Verdict::stored(&status.conditions, FRESH);
+    let is_about_it = matches!(fresh.reason.group(), Group::Repository | Group::Store);
+    // Of a run that is tried again the status tells no time yet.
+    let is_over = status.backup_status.as_deref() == Some(Phase::Failed.to_string().as_str());
+    is_over && fresh.holds == Some(false) && is_about_it
+}
+
 /// Whether a policy's newest backup did not find the repository as it was last seen.
 ///
 /// By when the backup began, which is told by the same clock as the end of a Job: each
 /// failed backup asks for one look and no more. Both have whole seconds: one that began in that of the
 /// look's end began after it.
 fn doubts(world: &World, policy: &MetadataBackupPolicy) -> bool {
-    let Some(status) = &policy.status else { return false };
-    let fresh = Verdict::stored(&status.conditions, FRESH);
-    let is_about_it = matches!(fresh.reason.group(), Group::Repository | Group::Store);
-    let began: Option<Timestamp> = status.backup_time.as_deref().and_then(|time| time.parse().ok());
-    // Of a run that is tried again the status tells no time yet.
-    let is_over = status.backup_status.as_deref() == Some(Phase::Failed.to_string().as_str());
-    is_over
+    let began = || policy.status.as_ref()?.backup_time.as_deref()?.parse::<Timestamp>().ok();
+    has_missed(policy)
         && policy.spec.destination == world.location.name_any()
-        && fresh.holds == Some(false)
-        && is_about_it
-        && began.is_some_and(|began| began >= last(world))
+        && began().is_some_and(|began| began >= last(world))
 }

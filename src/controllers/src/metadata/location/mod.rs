@@ -18,13 +18,13 @@ use api::{
 };
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{
-    Api, ResourceExt,
-    core::DeserializeGuard,
-    runtime::{Controller, reflector::ObjectRef, watcher},
+    Api, Resource, ResourceExt,
+    core::{DeserializeGuard, PartialObjectMeta},
+    runtime::{WatchStreamExt, reflector::ObjectRef, watcher},
 };
 use runtime::{Complaint, Done, Error, Wiring, act};
 
-use crate::{Context, metadata::complaint, upstream};
+use crate::{Context, metadata::complaint, upstream, watch};
 
 /// Name of the controller, to the API server and in the log.
 pub const MANAGER: &str = "kubedr-operator/location";
@@ -41,30 +41,33 @@ pub async fn run(context: Arc<Context>, wiring: Wiring) {
     let (client, namespace) = (&context.runtime.client, &context.runtime.namespace);
     let locations = Api::<DeserializeGuard<BackupLocation>>::namespaced(client.clone(), namespace);
     let own = watcher::Config::default().labels(&format!("{}={}", label::TYPE, Work::Init.label()));
-    let pods = Api::<Pod>::namespaced(client.clone(), namespace);
+    let pods = Api::<PartialObjectMeta<Pod>>::namespaced(client.clone(), namespace);
     let policies = Api::<DeserializeGuard<MetadataBackupPolicy>>::namespaced(client.clone(), namespace);
-    let controller = Controller::new(locations, watcher::Config::default());
+    let controller = watch::controller(locations, watcher::Config::default(), watch::all);
     context.known.locations.lend(controller.store());
+    let policies = watch::objects(policies, watcher::Config::default()).touched_objects();
+    let jobs = Api::<PartialObjectMeta<Job>>::namespaced(client.clone(), namespace);
     let controller = controller
-        .owns(Api::<Job>::namespaced(client.clone(), namespace), own.clone())
-        .watches(pods, own, |pod| location_of(&pod))
-        .watches(policies, watcher::Config::default(), |policy| destination_of(&policy));
+        .owns_stream(watch::objects(jobs, own.clone()).touched_objects())
+        .watches_stream(watch::objects(pods, own).touched_objects(), |pod| location_of(&pod))
+        .watches_stream(policies, |policy| missed_by(&policy));
     runtime::drive(controller, wiring, context, reconcile).await;
 }
 
 /// What the controller says on a location when a look at it fails.
 pub const COMPLAINT: Complaint = complaint::<BackupLocation>(conditions::OF_LOCATION);
 
-fn location_of(pod: &Pod) -> Option<ObjectRef<DeserializeGuard<BackupLocation>>> {
+fn location_of(pod: &impl Resource) -> Option<ObjectRef<DeserializeGuard<BackupLocation>>> {
     let name = pod.labels().get(label::LOCATION)?;
     Some(ObjectRef::new(name).within(&pod.namespace()?))
 }
 
-fn destination_of(
+/// The location whose repository a policy's newest backup did not find. No other change of a policy matters to one.
+fn missed_by(
     policy: &DeserializeGuard<MetadataBackupPolicy>,
 ) -> Option<ObjectRef<DeserializeGuard<BackupLocation>>> {
-    let name = &policy.0.as_ref().ok()?.spec.destination;
-    Some(ObjectRef::new(name).within(&policy.namespace()?))
+    let policy = policy.0.as_ref().ok().filter(|policy| look::has_missed(policy))?;
+    Some(ObjectRef::new(&policy.spec.destination).within(&policy.namespace()?))
 }
 
 /// Brings one location in line with its bucket.

@@ -10,14 +10,15 @@ use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::ResourceExt;
 use runtime::Error;
 
-use crate::{Context, Settings, placement::NodeLabels, read};
+use super::look;
+use crate::{Context, Settings, nodes::NodeLabels, placement::Place, read};
 
 /// Everything the decision may depend on.
 #[derive(Clone, Debug)]
 pub struct World {
     /// The location under reconcile.
     pub location: BackupLocation,
-    /// All policies: one whose backup did not find the repository asks for another look.
+    /// Policies whose backup did not find their repository: one of this location asks for another look.
     pub policies: Vec<MetadataBackupPolicy>,
     /// The Job of the name of its init Job, whoever made it.
     pub job: Option<Job>,
@@ -26,7 +27,7 @@ pub struct World {
     /// Mounts that fail, by the pods' UIDs, and a pod that cannot be made, by the Job's.
     pub troubles: Vec<(String, String)>,
     /// Labels of all nodes.
-    pub nodes: Vec<NodeLabels>,
+    pub nodes: NodeLabels,
     /// What an administrator decided.
     pub settings: Arc<Settings>,
     /// The moment the reconcile began.
@@ -40,10 +41,10 @@ pub async fn observe(ctx: &Context, location: &BackupLocation) -> Result<World, 
     let pods: Vec<Pod> = read::all(runtime, "pods", &labels).await?;
     let job: Option<Job> = read::one(runtime, "jobs", &names::init_job(&name)).await?;
     Ok(World {
-        policies: read::all(runtime, "policies", "").await?,
+        policies: read::few(runtime, "policies", look::has_missed).await?,
         troubles: read::troubles(runtime, (job.as_slice(), &pods), now).await?,
         job,
-        nodes: read::nodes(runtime).await?,
+        nodes: ctx.nodes.labels(runtime, |nodes| Place::beside_etcd(nodes, None).is_some()).await?,
         location: location.clone(),
         settings: ctx.settings.clone(),
         pods,

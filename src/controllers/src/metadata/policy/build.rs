@@ -28,7 +28,8 @@ use crate::{
     Settings,
     agent_pod::{AgentPod, CONTAINER, FINAL, Needs, from_pod, read_only, secret, variable},
     marks,
-    placement::{NodeLabels, Place},
+    nodes::NodeLabels,
+    placement::Place,
 };
 
 /// Volume of the Secret with etcd's client certificate.
@@ -70,7 +71,7 @@ pub fn cronjob(way: &Way) -> CronJob {
     let labels = names::policy_labels(Work::Backup, &name);
     let spec = CronJobSpec {
         schedule: policy.spec.schedule.clone(),
-        time_zone: policy.spec.time_zone.clone().filter(|zone| !zone.is_empty()),
+        time_zone: policy.spec.time_zone().map(str::to_owned),
         suspend: Some(policy.spec.suspend),
         concurrency_policy: Some("Forbid".to_owned()),
         starting_deadline_seconds: Some(start_deadline(policy)),
@@ -147,11 +148,7 @@ fn pod_of(cronjob: &CronJob) -> Option<&PodSpec> {
 }
 
 /// Where the policy's backups run; none where no node carries a label that says that etcd is there.
-pub fn place(
-    policy: &MetadataBackupPolicy,
-    location: &BackupLocation,
-    nodes: &[NodeLabels],
-) -> Option<Place> {
+pub fn place(policy: &MetadataBackupPolicy, location: &BackupLocation, nodes: &NodeLabels) -> Option<Place> {
     let endpoints = policy.spec.etcd_endpoints();
     let servers = endpoints.iter().map(String::as_str).chain([location.spec.url.as_str()]);
     Some(Place::beside_etcd(nodes, policy.spec.node_label())?.reaching(servers))

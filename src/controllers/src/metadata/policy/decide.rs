@@ -22,7 +22,7 @@ use crate::{
     run,
 };
 
-/// How often to look without being woken: nodes are not watched, there are too many changes.
+/// How often to look without being woken while something is in the way: nothing tells when a stranger's CronJob goes.
 const NOW_AND_THEN: Duration = Duration::from_mins(5);
 /// How long a backup may be without its record: the record controller tries again by itself,
 /// and has no object of its own to complain on.
@@ -103,10 +103,12 @@ fn refuse(world: &World, history: &History, failure: &Failure) -> Plan {
     // A repository that is only being made is nobody's failure.
     let ready = Verdict { holds: is_known.then_some(false), ..Verdict::bad(failure.reason, message) };
     let running = halt.map(|halt| halt.cronjob).filter(|cronjob| !is_suspended(cronjob));
+    let report = report(world, history, (ready, Retained::untouched(world)));
     Plan {
         // Without the mark of what was applied: the next plan that can be carried out replaces it all.
         apply: running.map(|cronjob| dynamic(&build::suspended(cronjob))).into_iter().collect(),
-        ..report(world, history, (ready, Retained::untouched(world)))
+        again: soonest([Some(NOW_AND_THEN), report.again]),
+        ..report
     }
 }
 
@@ -236,7 +238,7 @@ fn report(world: &World, history: &History, (ready, retained): (Verdict, Retaine
         delete: retained.delete.into_iter().collect(),
         status: status_of(&world.policy, &told),
         events,
-        again: soonest([Some(NOW_AND_THEN), waits, retained.again, history.slots.again]),
+        again: soonest([waits, retained.again, history.slots.again]),
         ..Plan::default()
     }
 }

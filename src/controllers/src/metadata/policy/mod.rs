@@ -18,6 +18,7 @@ pub mod slots;
 pub mod status;
 pub mod tally;
 pub mod told;
+pub mod traces;
 
 use std::sync::Arc;
 
@@ -30,16 +31,16 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Resource, ResourceExt,
-    core::DeserializeGuard,
+    core::{DeserializeGuard, PartialObjectMeta},
     runtime::{
-        Controller,
+        WatchStreamExt,
         reflector::{ObjectRef, Store},
         watcher,
     },
 };
 use runtime::{Complaint, Done, Error, Wiring, act};
 
-use crate::{Context, metadata::complaint, upstream};
+use crate::{Context, metadata::complaint, nodes, upstream, watch};
 
 /// Name of the controller, to the API server and in the log.
 pub const MANAGER: &str = "kubedr-operator/policy";
@@ -61,30 +62,43 @@ type Guarded = DeserializeGuard<MetadataBackupPolicy>;
 pub async fn run(context: Arc<Context>, wiring: Wiring) {
     let (client, namespace) = (&context.runtime.client, &context.runtime.namespace);
     let policies = Api::<Guarded>::namespaced(client.clone(), namespace);
-    let jobs = Api::<Job>::namespaced(client.clone(), namespace);
-    let pods = Api::<Pod>::namespaced(client.clone(), namespace);
+    let jobs = Api::<PartialObjectMeta<Job>>::namespaced(client.clone(), namespace);
+    let pods = Api::<PartialObjectMeta<Pod>>::namespaced(client.clone(), namespace);
     let records = Api::<DeserializeGuard<MetadataBackupRecord>>::namespaced(client.clone(), namespace);
     let locations = Api::<DeserializeGuard<BackupLocation>>::namespaced(client.clone(), namespace);
     let of_a_policy = watcher::Config::default().labels(label::POLICY);
-    let controller = Controller::new(policies, watcher::Config::default());
+    let controller = watch::controller(policies, watcher::Config::default(), watch::all);
+    let jobs = context.traces.jobs.clone().follow(watch::objects(jobs, of_a_policy.clone()), label_of);
+    let records =
+        context.traces.records.clone().follow(watch::objects(records, watcher::Config::default()), named_by);
     let known = controller.store();
     context.known.policies.lend(known.clone());
+    let cronjobs = Api::<PartialObjectMeta<CronJob>>::namespaced(client.clone(), namespace);
     let controller = controller
-        .owns(Api::<CronJob>::namespaced(client.clone(), namespace), of_a_policy.clone())
-        .watches(jobs, of_a_policy.clone(), |job| labelled(&job))
-        .watches(pods, of_a_policy, |pod| labelled(&pod))
-        .watches(records, watcher::Config::default(), |record| policy_of(&record))
-        .watches(locations, watcher::Config::default(), move |location| users_of(&known, &location));
+        .owns_stream(watch::objects(cronjobs, of_a_policy.clone()).touched_objects())
+        .watches_stream(jobs, |job| labelled(&job))
+        .watches_stream(watch::objects(pods, of_a_policy).touched_objects(), |pod| labelled(&pod))
+        .watches_stream(records, |record| policy_of(&record))
+        .watches(locations, watcher::Config::default(), move |location| users_of(&known, &location))
+        .reconcile_all_on(nodes::changes(context.clone()));
     runtime::drive(controller, wiring, context, reconcile).await;
 }
 
+fn label_of(object: &impl Resource) -> Option<&str> {
+    object.labels().get(label::POLICY).map(String::as_str)
+}
+
 fn labelled(object: &impl Resource) -> Option<ObjectRef<Guarded>> {
-    let name = object.labels().get(label::POLICY)?;
+    let name = label_of(object)?;
     Some(ObjectRef::new(name).within(&object.namespace()?))
 }
 
+fn named_by(record: &DeserializeGuard<MetadataBackupRecord>) -> Option<&str> {
+    Some(&record.0.as_ref().ok()?.spec.policy)
+}
+
 fn policy_of(record: &DeserializeGuard<MetadataBackupRecord>) -> Option<ObjectRef<Guarded>> {
-    let name = &record.0.as_ref().ok()?.spec.policy;
+    let name = named_by(record)?;
     Some(ObjectRef::new(name).within(&record.namespace()?))
 }
 

@@ -16,7 +16,7 @@ use k8s_openapi::{
 use kube::ResourceExt;
 use runtime::Error;
 
-use crate::{Context, Settings, placement::NodeLabels, read};
+use crate::{Context, Settings, nodes::NodeLabels, placement::Place, read};
 
 /// Everything the decision may depend on.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ pub struct World {
     /// Records of the policy, at whatever location.
     pub records: Vec<MetadataBackupRecord>,
     /// Labels of all nodes.
-    pub nodes: Vec<NodeLabels>,
+    pub nodes: NodeLabels,
     /// What an administrator decided.
     pub settings: Arc<Settings>,
     /// The moment the reconcile began.
@@ -67,23 +67,41 @@ impl World {
 /// Reads the [`World`] of one policy.
 pub async fn observe(ctx: &Context, policy: &MetadataBackupPolicy) -> Result<World, Error> {
     let (runtime, name, now) = (&ctx.runtime, policy.name_any(), ctx.runtime.now());
-    let of_policy = format!("{}={name}", label::POLICY);
-    let jobs: Vec<Job> = read::all(runtime, "jobs", &of_policy).await?;
-    let pods: Vec<Pod> = read::all(runtime, "pods", &of_policy).await?;
-    let records: Vec<MetadataBackupRecord> = read::all(runtime, "records", "").await?;
+    let label = policy.spec.node_label();
+    let may_have_run = ctx.traces.may_be_of(&name);
+    let Runs { jobs, pods, records } =
+        if may_have_run { runs(runtime, &name).await? } else { Runs::default() };
     Ok(World {
         location: read::one(runtime, "locations", &policy.spec.destination).await?,
         cronjob: read::one(runtime, "cronjobs", &names::backup_cronjob(&name)).await?,
         backups: of_work(&jobs, Work::Backup),
         forgets: of_work(&jobs, Work::Forget),
         troubles: read::troubles(runtime, (&jobs, &pods), now).await?,
-        records: records.into_iter().filter(|record| record.spec.policy == name).collect(),
-        nodes: read::nodes(runtime).await?,
+        records,
+        nodes: ctx.nodes.labels(runtime, |nodes| Place::beside_etcd(nodes, label).is_some()).await?,
         policy: policy.clone(),
         settings: ctx.settings.clone(),
         pods,
         now,
     })
+}
+
+/// What came of a policy.
+#[derive(Default)]
+struct Runs {
+    jobs: Vec<Job>,
+    pods: Vec<Pod>,
+    records: Vec<MetadataBackupRecord>,
+}
+
+/// In this order: a Job that has ended has its pods, and one that is marked its record, in what is read afterwards.
+async fn runs(ctx: &runtime::Context, policy: &str) -> Result<Runs, Error> {
+    let of_policy = format!("{}={policy}", label::POLICY);
+    let jobs = read::all(ctx, "jobs", &of_policy).await?;
+    let pods = read::all(ctx, "pods", &of_policy).await?;
+    let mut records: Vec<MetadataBackupRecord> = read::all(ctx, "records", "").await?;
+    records.retain(|record| record.spec.policy == policy);
+    Ok(Runs { jobs, pods, records })
 }
 
 fn of_work(jobs: &[Job], work: Work) -> Vec<Job> {

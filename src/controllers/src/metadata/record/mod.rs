@@ -20,14 +20,10 @@ use api::{
     rbac::Rule,
 };
 use k8s_openapi::api::batch::v1::Job;
-use kube::{
-    Api,
-    core::DeserializeGuard,
-    runtime::{Controller, watcher},
-};
+use kube::{Api, core::DeserializeGuard, runtime::watcher};
 use runtime::{Complaint, Done, Error, Wiring, act};
 
-use crate::{Context, metadata::complaint, upstream};
+use crate::{Context, metadata::complaint, upstream, watch};
 
 /// Name of the controller, to the API server and in the log.
 pub const MANAGER: &str = "kubedr-operator/record";
@@ -56,14 +52,22 @@ pub async fn run_jobs(context: Arc<Context>, wiring: Wiring) {
     let jobs = Api::<DeserializeGuard<Job>>::namespaced(client.clone(), namespace);
     let (backup, forget) = (Work::Backup.label(), Work::Forget.label());
     let ours = watcher::Config::default().labels(&format!("{} in ({backup},{forget})", label::TYPE));
-    runtime::drive(Controller::new(jobs, ours), wiring, context, reconcile_job).await;
+    let controller = watch::controller(jobs, ours, name_alone);
+    runtime::drive(controller, wiring, context, reconcile_job).await;
+}
+
+/// Of a Job nobody asks the cache for more.
+fn name_alone(job: &mut DeserializeGuard<Job>) {
+    if let Ok(job) = &mut job.0 {
+        (job.spec, job.status) = (None, None);
+    }
 }
 
 /// Runs the loop of records until it is stopped.
 pub async fn run_records(context: Arc<Context>, wiring: Wiring) {
     let (client, namespace) = (&context.runtime.client, &context.runtime.namespace);
     let records = Api::<DeserializeGuard<MetadataBackupRecord>>::namespaced(client.clone(), namespace);
-    let controller = Controller::new(records, watcher::Config::default());
+    let controller = watch::controller(records, watcher::Config::default(), watch::all);
     context.known.records.lend(controller.store());
     runtime::drive(controller, wiring, context, reconcile).await;
 }

@@ -11,14 +11,10 @@ pub mod observe;
 use std::sync::Arc;
 
 use api::{GROUP, MetadataRestore, conditions, rbac::Rule};
-use kube::{
-    Api, Resource,
-    core::DeserializeGuard,
-    runtime::{Controller, watcher},
-};
+use kube::{Api, Resource, core::DeserializeGuard, runtime::watcher};
 use runtime::{Complaint, Done, Error, Wiring, act};
 
-use crate::{Context, metadata::complaint};
+use crate::{Context, metadata::complaint, watch};
 
 /// Name of the controller, to the API server and in the log.
 pub const MANAGER: &str = "kubedr-operator/restore";
@@ -36,7 +32,7 @@ pub const RBAC: &[Rule] = &[
 pub async fn run(context: Arc<Context>, wiring: Wiring) {
     let (client, namespace) = (&context.runtime.client, &context.runtime.namespace);
     let restores = Api::<DeserializeGuard<MetadataRestore>>::namespaced(client.clone(), namespace);
-    let controller = Controller::new(restores, watcher::Config::default());
+    let controller = watch::controller(restores, watcher::Config::default(), watch::all);
     context.known.restores.lend(controller.store());
     runtime::drive(controller, wiring, context, reconcile).await;
 }

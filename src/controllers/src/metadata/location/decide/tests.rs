@@ -341,7 +341,7 @@ fn init_job_manifest_without_a_control_plane_node_and_with_everything_set() {
     let mut settings = (*settings()).clone();
     settings.cluster_name = Some("berlin".to_owned());
     settings.agent_image_pull_policy = Some("Never".to_owned());
-    insta::assert_yaml_snapshot!(build::init_job(&location, &settings, &[]));
+    insta::assert_yaml_snapshot!(build::init_job(&location, &settings, &crate::nodes::NodeLabels::new()));
 }
 
 #[test]

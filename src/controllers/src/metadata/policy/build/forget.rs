@@ -16,7 +16,8 @@ use super::of_policy;
 use crate::{
     Settings,
     agent_pod::{AgentPod, Needs, variable},
-    placement::{NodeLabels, Place},
+    nodes::NodeLabels,
+    placement::Place,
 };
 
 /// Seconds that forgetting may take, waiting for locks included.
@@ -29,7 +30,7 @@ pub fn forget_job(
     policy: &MetadataBackupPolicy,
     location: &BackupLocation,
     list: &ForgetList,
-    (settings, nodes): (&Settings, &[NodeLabels]),
+    (settings, nodes): (&Settings, &NodeLabels),
 ) -> Job {
     let labels = forget_labels(policy, location);
     let place = Place::by_default(nodes).reaching([location.spec.url.as_str()]);

@@ -60,7 +60,10 @@ fn failing() -> BackupLocation {
 #[case::kept_while_the_destination_fails(new().with_location(Some(failing())), "False/DestinationNotReady", 1)]
 #[case::not_made_for_a_forbidden_path(new().with(|spec| spec.certs_dir = Some("/home".into())), "False/HostPathNotAllowed", 0)]
 #[case::not_made_for_a_wrong_endpoint(new().with(|spec| spec.etcd_endpoint = "etcd".into()), "False/InvalidSpec", 0)]
-#[case::not_made_without_a_node(World { nodes: Vec::new(), ..new() }, "False/NoEtcdNode", 0)]
+#[case::not_made_for_a_schedule_that_kubernetes_refuses(new().with(|spec| spec.schedule = "TZ=UTC 0 3 * * *".into()), "False/InvalidSpec", 0)]
+#[case::not_made_for_a_time_zone_that_it_refuses(new().with(|spec| spec.time_zone = Some("Local".into())), "False/InvalidSpec", 0)]
+#[case::kept_as_it_was_while_the_schedule_is_none(running().with(|spec| spec.schedule = "0 0 3 * * *".into()), "False/InvalidSpec", 0)]
+#[case::not_made_without_a_node(World { nodes: crate::nodes::NodeLabels::new(), ..new() }, "False/NoEtcdNode", 0)]
 #[case::not_made_for_a_label_that_no_node_has(
     new().with(|spec| { spec.options.insert("master-node-label-name".into(), "x".into()); }), "False/NoEtcdNode", 0
 )]
@@ -76,7 +79,7 @@ fn suspended(world: World) -> World {
 /// The suspension that is asked for, if a write is, and whether only that changes.
 #[rstest]
 #[case::without_a_destination(suspended(running().with_location(None)), Some(true), "DestinationMissing")]
-#[case::without_a_node(suspended(World { nodes: Vec::new(), ..running() }), Some(true), "NoEtcdNode")]
+#[case::without_a_node(suspended(World { nodes: crate::nodes::NodeLabels::new(), ..running() }), Some(true), "NoEtcdNode")]
 #[case::before_a_wrong_spec_is_mended(suspended(running().with(|spec| spec.etcd_endpoint = "etcd".into())), Some(true), "InvalidSpec")]
 #[case::once_its_path_is_forbidden(running().allowing("/srv"), Some(true), "HostPathNotAllowed")]
 #[case::once_its_path_is_forbidden_whatever_else_is_wrong(
@@ -253,7 +256,15 @@ fn tells_once_of(#[case] world: World, #[case] expected: &[&str]) {
 #[case::and_a_run_is_going_on(running().backing_up().annotated(annotation::RUN_NOW, "a"))]
 #[case::and_the_cronjob_is_just_made(new().annotated(annotation::RUN_NOW, "a"))]
 fn who_asks_to_run_now_waits_for_the_watch(#[case] world: World) {
-    assert_eq!(decide(&world).again, Some(NOW_AND_THEN));
+    assert!(decide(&world).again.is_none_or(|again| again > NOW_AND_THEN));
+}
+
+#[rstest]
+#[case::one_in_order(running().written(), false)]
+#[case::one_that_is_suspended(suspended(running()).written(), false)]
+#[case::one_that_something_is_in_the_way_of(new().with_location(None).written(), true)]
+fn is_looked_at_now_and_then_although_nobody_says_so(#[case] world: World, #[case] expected: bool) {
+    assert_eq!(decide(&world).again == Some(NOW_AND_THEN), expected);
 }
 
 #[rstest]
