@@ -1,15 +1,21 @@
-//! `/healthz` and `/readyz`: one gate per controller, and one for the API server.
+//! `/healthz` and `/readyz`: one gate per controller, one for the API server, and one for webhooks where they are served.
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use runtime::Gate;
 
+/// Gates by name, all of which must be open.
+type Gates = Arc<Mutex<Vec<(&'static str, Gate)>>>;
+
 /// What readiness depends on.
 #[derive(Clone, Debug, Default)]
 pub struct Health {
     api_server: Gate,
+    /// Of each process, whether it leads or not.
+    replicas: Gates,
     leads: Gate,
-    controllers: Arc<Mutex<Vec<(&'static str, Gate)>>>,
+    /// Of the one that leads.
+    controllers: Gates,
 }
 
 impl Health {
@@ -23,25 +29,39 @@ impl Health {
         self.leads.open();
     }
 
+    /// A gate for something that each process does, whether it leads or not.
+    pub fn gate_of_replica(&self, name: &'static str) -> Gate {
+        one_more(&self.replicas, name)
+    }
+
     /// A gate for one more controller.
     pub fn gate(&self, name: &'static str) -> Gate {
-        let gate = Gate::default();
-        self.controllers.lock().unwrap_or_else(PoisonError::into_inner).push((name, gate.clone()));
-        gate
+        one_more(&self.controllers, name)
     }
 
     /// What keeps the process from being ready, by name.
     fn waits_for(&self) -> Vec<&'static str> {
+        let mut waits = closed(&self.replicas);
         if !self.api_server.is_open() {
-            return vec!["API server"];
+            waits.push("API server");
         }
-        if !self.leads.is_open() {
-            // A follower is ready to follow.
-            return Vec::new();
+        // A follower is ready to follow.
+        if self.leads.is_open() {
+            waits.extend(closed(&self.controllers));
         }
-        let controllers = self.controllers.lock().unwrap_or_else(PoisonError::into_inner);
-        controllers.iter().filter(|(_, gate)| !gate.is_open()).map(|(name, _)| *name).collect()
+        waits
     }
+}
+
+fn one_more(gates: &Gates, name: &'static str) -> Gate {
+    let gate = Gate::default();
+    gates.lock().unwrap_or_else(PoisonError::into_inner).push((name, gate.clone()));
+    gate
+}
+
+fn closed(gates: &Gates) -> Vec<&'static str> {
+    let gates = gates.lock().unwrap_or_else(PoisonError::into_inner);
+    gates.iter().filter(|(_, gate)| !gate.is_open()).map(|(name, _)| *name).collect()
 }
 
 /// Answers probes, and nothing else.
@@ -77,6 +97,16 @@ mod tests {
         health.reached();
         assert_eq!(status(&health).await, StatusCode::OK);
         health.leading();
+        assert_eq!(status(&health).await, StatusCode::SERVICE_UNAVAILABLE);
+        gate.open();
+        assert_eq!(status(&health).await, StatusCode::OK);
+    }
+    #[tokio::test]
+    async fn what_each_process_does_keeps_a_follower_from_being_ready_too() {
+        let health = Health::default();
+        let gate = health.gate_of_replica("webhooks");
+        health.reached();
+        assert_eq!(health.waits_for(), ["webhooks"]);
         assert_eq!(status(&health).await, StatusCode::SERVICE_UNAVAILABLE);
         gate.open();
         assert_eq!(status(&health).await, StatusCode::OK);

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! flags ─▶ Config ─▶ client, settings ─▶ lease ─▶ controllers
+//!                          ├─▶ webhooks over TLS
 //!                          └─▶ health, metrics over HTTP
 //! ```
+mod admission;
 mod config;
 mod health;
 mod lead;

@@ -1,7 +1,7 @@
 //! `/metrics`: what a scrape is told.
 //!
 //! ```text
-//! GET /metrics ─▶ Page: process ─▶ leader? objects, reconciles
+//! GET /metrics ─▶ Page: process ─▶ webhooks? answers ─▶ leader? objects, reconciles
 //! ```
 use std::sync::{Arc, OnceLock};
 
@@ -9,6 +9,8 @@ use axum::{Router, extract::State, http::header::CONTENT_TYPE, response::IntoRes
 use controllers::{Known, Settings};
 use jiff::Timestamp;
 use runtime::metrics::{self, Meters, Page};
+
+use crate::admission::Desk;
 
 /// What a leader has to tell.
 #[derive(Clone)]
@@ -25,13 +27,14 @@ pub struct Told {
 #[derive(Clone)]
 pub struct Metrics {
     leading: Arc<OnceLock<Told>>,
+    desk: Option<Desk>,
     now: fn() -> Timestamp,
 }
 
 impl Metrics {
-    /// Those of a process that does not lead.
-    pub fn new(now: fn() -> Timestamp) -> Self {
-        Self { leading: Arc::default(), now }
+    /// Those of a process that does not lead, and may answer reviews.
+    pub fn new(desk: Option<Desk>, now: fn() -> Timestamp) -> Self {
+        Self { leading: Arc::default(), desk, now }
     }
 
     /// This process leads, until it ends: from now on it tells of objects.
@@ -42,6 +45,9 @@ impl Metrics {
     fn page(&self) -> String {
         let (mut page, leading) = (Page::default(), self.leading.get());
         metrics::of_process(&mut page, leading.is_some(), env!("CARGO_PKG_VERSION"));
+        if let Some(desk) = &self.desk {
+            desk.write(&mut page);
+        }
         if let Some(Told { known, settings, meters }) = leading {
             meters.write(&mut page);
             let world = controllers::metrics::observe(known, settings, (self.now)());
@@ -92,7 +98,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_a_leader_tells_more_than_what_it_is() {
-        let metrics = Metrics::new(|| Timestamp::UNIX_EPOCH);
+        let metrics = Metrics::new(None, || Timestamp::UNIX_EPOCH);
         let follower = scraped(&metrics).await;
         assert!(follower.contains("\nkubedr_leader 0\n") && follower.contains("kubedr_build_info{version="));
         assert_eq!(follower.lines().filter(|line| !line.starts_with('#')).count(), 2, "{follower}");
@@ -102,5 +108,14 @@ mod tests {
         let leader = scraped(&metrics).await;
         assert!(leader.contains("\nkubedr_leader 1\n"), "{leader}");
         assert!(leader.contains(r#"kubedr_reconcile_duration_seconds_count{controller="policy"} 0"#));
+    }
+    #[tokio::test]
+    async fn a_follower_tells_of_its_answers_too() {
+        let follower = scraped(&Metrics::new(Some(Desk::default()), || Timestamp::UNIX_EPOCH)).await;
+        for kind in ["BackupLocation", "MetadataBackupPolicy", "MetadataBackupRecord", "MetadataRestore"] {
+            let line = format!("\nkubedr_webhook_answers_total{{kind=\"{kind}\",allowed=\"true\"}} 0\n");
+            assert!(follower.contains(&line), "{line} is not in\n{follower}");
+        }
+        assert!(follower.contains("\nkubedr_leader 0\n"), "{follower}");
     }
 }

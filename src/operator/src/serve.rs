@@ -32,11 +32,14 @@ pub struct Door {
     pub longest: Duration,
 }
 
-/// Serves at the first address that can be bound. Does not return unless none can.
-pub async fn serve(door: Door, addresses: &[SocketAddr], router: Router) -> Result<()> {
+/// Listens at the first address that can be bound.
+pub async fn listen(what: &str, addresses: &[SocketAddr]) -> Result<TcpListener> {
     let listener = TcpListener::bind(addresses).await;
-    let listener =
-        listener.with_context(|| format!("failed to listen for {} at {addresses:?}", door.what))?;
+    listener.with_context(|| format!("failed to listen for {what} at {addresses:?}"))
+}
+
+/// Serves whoever comes. Does not return.
+pub async fn serve(door: Door, listener: &TcpListener, router: Router) {
     let mut open = VecDeque::new();
     loop {
         match listener.accept().await {
@@ -96,23 +99,16 @@ mod tests {
 
     /// The address of a server that says "ok" at `/`, and nothing at `/never`.
     async fn server(door: Door) -> SocketAddr {
-        // A port that was free a moment ago.
-        let free = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = free.local_addr().expect("an address");
-        drop(free);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
         let never = get(std::future::pending::<&'static str>);
         let router = Router::new().route("/", get(|| async { "ok" })).route("/never", never);
-        tokio::spawn(async move { serve(door, &[address], router).await });
+        tokio::spawn(async move { serve(door, &listener, router).await });
         address
     }
 
     async fn connected(address: SocketAddr) -> TcpStream {
-        loop {
-            match TcpStream::connect(address).await {
-                Ok(stream) => return stream,
-                Err(_) => tokio::task::yield_now().await,
-            }
-        }
+        TcpStream::connect(address).await.expect("connected")
     }
 
     /// All that comes until the connection ends.
@@ -127,6 +123,16 @@ mod tests {
         let mut stream = connected(address).await;
         stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
         heard(stream).await
+    }
+
+    #[tokio::test]
+    async fn who_cannot_listen_says_for_what_and_where() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = taken.local_addr().expect("an address");
+        let error = listen("metrics", &[address]).await.expect_err("it is taken");
+        assert_eq!(error.to_string(), format!("failed to listen for metrics at [{address}]"));
+        let next = SocketAddr::from(([127, 0, 0, 1], 0));
+        listen("metrics", &[address, next]).await.expect("the next address is free");
     }
 
     #[tokio::test]

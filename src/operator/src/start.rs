@@ -1,15 +1,16 @@
 //! Puts the process together and takes it apart again.
 //!
 //! ```text
-//! API server answers ─▶ lease ─▶ controllers ─▶ SIGTERM: they end, the lease is released
+//! webhooks ──────────────────────────────────┬▶ SIGTERM: controllers end, the lease is released;
+//! API server answers ─▶ lease ─▶ controllers ┤           webhooks answer on for some seconds
 //!                                            └▶ lease lost: the process ends at once
 //! ```
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use api::{BackupLocation, MetadataBackupPolicy, MetadataBackupRecord, MetadataRestore};
 use controllers::{
-    LEASE, Settings,
+    LEASE, Nodes, Settings, Traces,
     metadata::{location, outside, policy, record, restore},
 };
 use jiff::Timestamp;
@@ -17,6 +18,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt};
 use runtime::{Gate, Wiring, call, lease::Elector, metrics::Meters};
 use tokio::{
+    net::TcpListener,
     signal::unix::{SignalKind, signal},
     task::JoinSet,
     time::{sleep, timeout},
@@ -24,11 +26,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admission::{self, Desk},
     config::Config,
     health::{self, Health},
     lead::Leadership,
     metrics::{self, Metrics, Told},
-    serve::{Door, serve},
+    serve::{Door, listen, serve},
 };
 
 /// How long reconciles may take to end: less than a pod's usual 30 s, and more than a request.
@@ -38,19 +41,40 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 /// Runs until a signal asks it to stop, or something ends that must not.
 pub async fn run(config: Config) -> Result<()> {
+    let ports = Ports::open(&config).await?;
     let stopped = stopped()?;
-    tokio::pin!(stopped);
-    let front = Front { health: Health::default(), metrics: Metrics::new(clock) };
+    let client = client().await?;
+    let desk = config.webhooks.is_some().then(Desk::default);
+    let front = Front { health: Health::default(), metrics: Metrics::new(desk.clone(), clock), desk };
     tokio::select! {
-        served = front.serve(&config) => served,
-        done = work(&config, &front, &mut stopped) => done,
+        () = front.serve(&ports.health, &ports.metrics) => bail!("nobody tells of this process"),
+        done = all(&config, &client, (&front, ports.webhooks), &stopped) => done,
     }
 }
 
-/// What the process tells of itself.
+/// Where others ask. Opened before anything else: who cannot listen takes no lease from one who can.
+struct Ports {
+    health: TcpListener,
+    metrics: TcpListener,
+    webhooks: Option<TcpListener>,
+}
+
+impl Ports {
+    async fn open(config: &Config) -> Result<Self> {
+        let webhooks = match &config.webhooks {
+            Some(webhooks) => Some(listen("webhooks", &webhooks.addresses).await?),
+            None => None,
+        };
+        let health = listen(HEALTH.what, &config.health).await?;
+        Ok(Self { health, metrics: listen(METRICS.what, &config.metrics).await?, webhooks })
+    }
+}
+
+/// What the process tells of itself, and what it answers.
 struct Front {
     health: Health,
     metrics: Metrics,
+    desk: Option<Desk>,
 }
 
 /// How long who comes may take to ask.
@@ -63,36 +87,66 @@ const HEALTH: Door = Door { what: "health", most: 1000, silence: SILENCE, longes
 const METRICS: Door = Door { what: "metrics", most: 16, silence: SILENCE, longest: LONGEST };
 
 impl Front {
-    async fn serve(&self, config: &Config) -> Result<()> {
-        let health = serve(HEALTH, &config.health, health::router(self.health.clone()));
-        let metrics = serve(METRICS, &config.metrics, metrics::router(self.metrics.clone()));
-        tokio::try_join!(health, metrics).map(|((), ())| ())
+    /// Does not return.
+    async fn serve(&self, health: &TcpListener, metrics: &TcpListener) {
+        let health = serve(HEALTH, health, health::router(self.health.clone()));
+        let metrics = serve(METRICS, metrics, metrics::router(self.metrics.clone()));
+        tokio::join!(health, metrics);
     }
 }
 
-async fn work(
+/// What ends by itself when it is told to stop. Where one fails, all end.
+async fn all(
     config: &Config,
-    front: &Front,
-    stopped: &mut (impl Future<Output = ()> + Unpin),
+    client: &Client,
+    (front, webhooks): (&Front, Option<TcpListener>),
+    stopped: &CancellationToken,
 ) -> Result<()> {
-    let client = client().await?;
+    let answered = answer(config, client, (front, webhooks), stopped);
+    let worked = work(config, client.clone(), front, stopped);
+    tokio::try_join!(answered, worked).map(|((), ())| ())
+}
+
+/// Admission, which needs nobody to lead and no API server that answers.
+async fn answer(
+    config: &Config,
+    client: &Client,
+    (front, listener): (&Front, Option<TcpListener>),
+    stopped: &CancellationToken,
+) -> Result<()> {
+    let (Some(webhooks), Some(desk), Some(listener)) = (&config.webhooks, &front.desk, listener) else {
+        return Ok(());
+    };
+    let kept_by = &webhooks.certificates;
+    let ready = front.health.gate_of_replica("webhooks");
+    let assembly = admission::Assembly { config, kept_by, client, ready, now: clock };
+    desk.serve(listener, assembly, stopped.clone()).await
+}
+
+async fn work(config: &Config, client: Client, front: &Front, stopped: &CancellationToken) -> Result<()> {
     let instance = instance();
     let cluster_uid = tokio::select! {
         uid = cluster_uid(&client) => uid,
-        () = &mut *stopped => return Ok(()),
+        () = stopped.cancelled() => return Ok(()),
     };
     front.health.reached();
     let mut leadership = leadership(config, &client, &instance);
     tokio::select! {
         () = leadership.acquire() => {}
-        () = &mut *stopped => return Ok(()),
+        () = stopped.cancelled() => return Ok(()),
     }
     front.health.leading();
     tracing::info!(namespace = config.namespace, instance, cluster_uid, "leading");
     let settings = Arc::new(settings(config, cluster_uid));
     let told = Told { known: Arc::default(), settings, meters: Meters::default() };
     front.metrics.leading(told.clone());
-    lead(Assembly { config, client, instance, told }, &front.health, leadership, stopped).await
+    lead(
+        Assembly { config, client, instance, told, nodes: Arc::default() },
+        &front.health,
+        leadership,
+        stopped,
+    )
+    .await
 }
 
 /// Everything that each controller's context is made of.
@@ -101,20 +155,21 @@ struct Assembly<'a> {
     client: Client,
     instance: String,
     told: Told,
+    nodes: Arc<Nodes>,
 }
 
 async fn lead(
     assembly: Assembly<'_>,
     health: &Health,
     mut leadership: Leadership,
-    stopped: &mut (impl Future<Output = ()> + Unpin),
+    stopped: &CancellationToken,
 ) -> Result<()> {
     let stop = CancellationToken::new();
     let mut tasks = assembly.start(health, &stop);
     tokio::select! {
         () = leadership.hold() => bail!("the lease was lost"),
         _ = tasks.join_next() => bail!("a controller ended by itself"),
-        () = stopped => {}
+        () = stopped.cancelled() => {}
     }
     tracing::info!("stopping");
     stop.cancel();
@@ -179,6 +234,8 @@ impl Assembly<'_> {
             runtime: runtime.on(self.instance.clone()),
             settings: self.told.settings.clone(),
             known: self.told.known.clone(),
+            nodes: self.nodes.clone(),
+            traces: Traces::default(),
         })
     }
 }
@@ -228,18 +285,44 @@ fn instance() -> String {
     std::env::var("HOSTNAME").unwrap_or_else(|_| format!("operator-{}", std::process::id()))
 }
 
-fn stopped() -> Result<impl Future<Output = ()>> {
+/// Cancelled by a signal that asks the process to stop.
+fn stopped() -> Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
-    Ok(async move {
+    let stopped = CancellationToken::new();
+    let told = stopped.clone();
+    tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-    })
+        told.cancel();
+    });
+    Ok(stopped)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the composition root brings the clock")]
 fn clock() -> Timestamp {
     Timestamp::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::config::Flags;
+
+    /// No API server is there either: nobody asks for one before.
+    #[tokio::test]
+    async fn who_cannot_listen_ends_before_anything_else_begins() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = taken.local_addr().expect("an address");
+        let flags = ["operator", "--agent-image=a", "--webhook-certificates=self"];
+        let flags = Flags::try_parse_from(flags).expect("flags");
+        let mut config = Config::try_from(flags).expect("sound");
+        config.webhooks.iter_mut().for_each(|webhooks| webhooks.addresses = vec![address]);
+        let error = run(config).await.expect_err("it is taken");
+        assert_eq!(error.to_string(), format!("failed to listen for webhooks at [{address}]"));
+    }
 }
