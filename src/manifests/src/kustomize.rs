@@ -1,38 +1,62 @@
 //! `kustomization.yaml` of each folder that is applied as a whole.
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     tree::{File, MARK},
     yaml,
 };
 
-/// One per folder of `config/`; samples have none, for they are to be edited first.
+/// One per folder of `config/`; samples have none, for they are to be edited first. Overlays have theirs beside
+/// what they change.
 pub fn files() -> Vec<File> {
     let definitions: Vec<String> =
         api::crds().into_iter().map(|crd| format!("{}.yaml", crd.spec.names.plural)).collect();
+    let folder =
+        |folder, what, resources: &[&str]| kustomization(folder, what, &json!({ "resources": resources }));
     vec![
-        kustomization("crd", "Definitions of the kinds.", &definitions),
-        kustomization("rbac", "What operator and agents may do.", &["accounts.yaml", "operator.yaml"]),
-        kustomization(
+        kustomization("crd", "Definitions of the kinds.", &json!({ "resources": definitions })),
+        folder("rbac", "What operator and agents may do.", &["accounts.yaml", "operator.yaml"]),
+        folder(
             "manager",
             "The namespace, the operator in it, and the service of its metrics.",
             &["namespace.yaml", "deployment.yaml", "service.yaml"],
         ),
-        kustomization(
+        folder(
+            "admission",
+            "What the API server refuses by itself, also while no operator answers.",
+            &["namespace.yaml", "host-paths.yaml"],
+        ),
+        folder(
+            "webhook",
+            "What the API server asks the operator about. Not by itself: whoever keeps its certificate completes it.",
+            &["configurations.yaml", "service.yaml"],
+        ),
+        folder(
             "default",
-            "All of kubedr: kubectl apply -k config/default",
-            &["../crd", "../rbac", "../manager"],
+            "All of kubedr, which keeps the certificate of its webhooks itself: kubectl apply -k config/default",
+            &["../self-signed"],
         ),
     ]
 }
 
-fn kustomization(folder: &str, what: &str, resources: &[impl AsRef<str>]) -> File {
-    let resources: Vec<&str> = resources.iter().map(AsRef::as_ref).collect();
-    let object = json!({
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "resources": resources,
-    });
+/// All of kubedr, with webhooks that still lack a certificate: what both overlays begin with.
+pub const ALL: [&str; 5] = ["../crd", "../rbac", "../manager", "../admission", "../webhook"];
+
+/// The file of one folder, with what it does to others.
+pub fn kustomization(folder: &str, what: &str, fields: &Value) -> File {
+    file(folder, what, ("kustomize.config.k8s.io/v1beta1", "Kustomization"), fields)
+}
+
+/// The same of one that an overlay of an administrator's own takes up.
+pub fn component(folder: &str, what: &str, fields: &Value) -> File {
+    file(folder, what, ("kustomize.config.k8s.io/v1alpha1", "Component"), fields)
+}
+
+fn file(folder: &str, what: &str, (version, kind): (&str, &str), fields: &Value) -> File {
+    let mut object = json!({ "apiVersion": version, "kind": kind });
+    for (field, value) in fields.as_object().into_iter().flatten() {
+        object[field] = value.clone();
+    }
     let comment = format!("{MARK} from src/manifests. Do not edit.\n\n{what}");
     File::new(format!("config/{folder}/kustomization.yaml"), yaml::document(&comment, &[object]))
 }

@@ -7,6 +7,11 @@
 //! ```
 //!
 //! Nothing here talks to a cluster.
+mod admission;
+mod allowed_host_paths;
+#[cfg(test)]
+mod cel;
+mod cert_manager;
 mod definitions;
 mod kustomize;
 mod metrics;
@@ -14,7 +19,11 @@ mod operator;
 mod rbac;
 mod reasons;
 mod samples;
+mod self_signed;
 mod tree;
+#[cfg(test)]
+mod typed;
+mod webhook;
 mod yaml;
 
 pub use tree::{Drift, File, drift, write};
@@ -22,6 +31,11 @@ pub use tree::{Drift, File, drift, write};
 /// Every generated file, sorted by path.
 pub fn files() -> Vec<File> {
     let mut files = definitions::files();
+    files.extend(admission::files());
+    files.extend(webhook::files());
+    files.extend(self_signed::files());
+    files.extend(cert_manager::files());
+    files.push(allowed_host_paths::file());
     files.extend(kustomize::files());
     files.extend(rbac::files());
     files.extend(samples::files());

@@ -27,9 +27,10 @@ for itself. Whoever reaches the port reads names of kubedr's objects, reasons an
 
 - What is not known is absent, never 0. An object that is deleted takes its series with it.
 - Gauges are read off the objects in the moment of the scrape: they show what `kubectl` shows, also after a restart.
-- Counters and histograms begin at 0 with each leader; ask with `increase()`. A run counts once, when its Job has ended. Where
+- Counters and histograms begin at 0 with each leader, those of webhooks with each process; ask with `increase()`. A run counts once, when its Job has ended. Where
   the leader changes nothing counts twice; what happened between its last look and the next slot may not count (contract.md).
-- Only the leader tells of objects. Another replica says `kubedr_leader` 0 and its `kubedr_build_info`, so no figure is there twice.
+- Only the leader tells of objects. Another replica says `kubedr_leader` 0, its `kubedr_build_info` and, where it answers the API
+  server, `kubedr_webhook_…` of its own answers and certificate, so no figure is there twice.
 - A page has about 4 kB for each policy and 0.5 kB for each other object.
 
 | metric | type | labels | what it tells |

@@ -1,10 +1,10 @@
-//! `config/manager`: the namespace, the operator in it, and the service of its metrics.
+//! `config/manager`: the namespace, the operator in it, and the service of its metrics; and how overlays change it.
 use api::names;
 use serde_json::{Value, json};
 
 use crate::{
     tree::{File, MARK},
-    yaml,
+    webhook, yaml,
 };
 
 /// Images carry the version of this crate, which is that of the whole workspace.
@@ -29,8 +29,9 @@ pub fn files() -> Vec<File> {
     );
     let deployment_comment = format!(
         "{MARK} from src/manifests. Do not edit.\n\n\
-         One replica, replaced rather than rolled: the lease would let a second one only wait, and\n\
-         backups are started by CronJobs, not by the operator.\n\
+         One replica works, the one with the lease; every one answers webhooks. So a new one is ready\n\
+         before an old one goes, and an old one answers on for some seconds.\n\
+         Backups are started by CronJobs: they do not wait for an operator.\n\
          Priority: the alarm must not be the first thing that a full cluster evicts. Where a\n\
          quota binds system priorities to other namespaces (GKE does), remove the line.\n\
          No CPU limit: it would slow the operator just when there is most to do."
@@ -50,6 +51,49 @@ pub fn files() -> Vec<File> {
 /// Labels of what is installed, as against what the operator makes.
 pub fn labels(component: &str) -> Value {
     json!({ names::label::NAME: names::label::PRODUCT, names::label::COMPONENT: component })
+}
+
+/// What an overlay changes about the operator, so that it serves webhooks.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    /// What `--webhook-certificates` is.
+    pub certificates: String,
+    /// The volume that they are in, where they come from outside.
+    pub volume: Option<Value>,
+    /// Where the container sees it.
+    pub mount: Option<Value>,
+}
+
+/// File of an overlay with its change.
+const CHANGES: &str = "operator.yaml";
+
+/// The change of an overlay, beside its kustomization.
+pub fn changes(folder: &str, change: &Change) -> File {
+    let comment = format!("{MARK} from src/manifests. Do not edit.\n\nWhat is different about the operator.");
+    let operations = Value::from(change.operations());
+    File::new(format!("config/{folder}/{CHANGES}"), yaml::document(&comment, &[operations]))
+}
+
+/// How a kustomization names it.
+pub fn patch() -> Value {
+    json!({ "path": CHANGES, "target": { "kind": "Deployment", "name": names::OPERATOR_ACCOUNT } })
+}
+
+impl Change {
+    /// A JSON patch: a merge would replace the list of arguments.
+    fn operations(&self) -> Vec<Value> {
+        const POD: &str = "/spec/template/spec";
+        let add =
+            |path: &str, value: Value| json!({ "op": "add", "path": format!("{POD}{path}"), "value": value });
+        let port = json!({ "name": webhook::PORT, "containerPort": webhook::PORT_NUMBER });
+        let mut operations = vec![
+            add("/containers/0/args/-", json!(format!("--webhook-certificates={}", self.certificates))),
+            add("/containers/0/ports/-", port),
+        ];
+        operations.extend(self.volume.iter().map(|volume| add("/volumes", json!([volume]))));
+        operations.extend(self.mount.iter().map(|mount| add("/containers/0/volumeMounts", json!([mount]))));
+        operations
+    }
 }
 
 fn namespace() -> Value {
@@ -79,7 +123,7 @@ fn deployment() -> Value {
         },
         "spec": {
             "replicas": 1,
-            "strategy": { "type": "Recreate" },
+            "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 1, "maxUnavailable": 0 } },
             "selector": { "matchLabels": labels("operator") },
             "template": {
                 "metadata": { "labels": labels("operator") },
@@ -152,33 +196,4 @@ fn service() -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use k8s_openapi::api::{
-        apps::v1::Deployment,
-        core::v1::{Namespace, Service},
-    };
-    use serde::de::DeserializeOwned;
-
-    use super::*;
-
-    /// Reads a value as its type and finds that nothing of it was misspelt.
-    fn is<Kind: DeserializeOwned + serde::Serialize>(value: &Value) {
-        let typed: Kind = serde_json::from_value(value.clone()).expect("the type");
-        assert_eq!(json!(typed), *value);
-    }
-
-    #[test]
-    fn every_field_is_one_that_kubernetes_knows() {
-        is::<Namespace>(&namespace());
-        is::<Deployment>(&deployment());
-        is::<Service>(&service());
-    }
-
-    #[test]
-    fn the_selectors_find_the_pods() {
-        let deployment = deployment();
-        let labels = &deployment["spec"]["template"]["metadata"]["labels"];
-        assert_eq!(deployment["spec"]["selector"]["matchLabels"], *labels);
-        assert_eq!(service()["spec"]["selector"], *labels);
-    }
-}
+mod tests;

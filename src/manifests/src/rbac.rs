@@ -29,7 +29,10 @@ pub fn files() -> Vec<File> {
     let rules: Vec<&Rule> = controllers::RBAC.iter().copied().flatten().collect();
     vec![
         File::new("config/rbac/accounts.yaml", yaml::document(&accounts, &accounts_of())),
-        File::new("config/rbac/operator.yaml", yaml::document(&operator, &roles(&rules))),
+        File::new(
+            "config/rbac/operator.yaml",
+            yaml::document(&operator, &roles(names::OPERATOR_ACCOUNT, &rules)),
+        ),
     ]
 }
 
@@ -44,12 +47,13 @@ fn accounts_of() -> [Value; 2] {
     })
 }
 
-fn roles(rules: &[&Rule]) -> [Value; 4] {
+/// A role of that name in the operator's namespace and one in the cluster, each given to the operator.
+pub fn roles(name: &str, rules: &[&Rule]) -> [Value; 4] {
     let role = |kind: &str, scope: Scope| {
         json!({
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": kind,
-            "metadata": metadata(names::OPERATOR_ACCOUNT, "operator", scope),
+            "metadata": metadata(name, "operator", scope),
             "rules": summed(rules, scope),
         })
     };
@@ -57,8 +61,8 @@ fn roles(rules: &[&Rule]) -> [Value; 4] {
         json!({
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": kind,
-            "metadata": metadata(names::OPERATOR_ACCOUNT, "operator", scope),
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": role, "name": names::OPERATOR_ACCOUNT },
+            "metadata": metadata(name, "operator", scope),
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": role, "name": name },
             "subjects": [{
                 "kind": "ServiceAccount",
                 "name": names::OPERATOR_ACCOUNT,
@@ -115,16 +119,30 @@ mod tests {
     const READS: [&str; 3] = ["get", "list", "watch"];
 
     fn rules() -> impl Iterator<Item = &'static Rule> {
-        controllers::RBAC.iter().copied().flatten()
+        controllers::RBAC.iter().copied().flatten().chain(controllers::AUTHORITY)
+    }
+
+    /// The one rule on Secrets: to read and write one that is there.
+    fn is_of_the_authority(rule: &Rule) -> bool {
+        let secret = Rule::in_namespace(&[""], &["secrets"], &["get", "update"]);
+        *rule == secret.named(&[names::WEBHOOK_AUTHORITY])
+    }
+
+    /// What tells API servers whom to trust: two objects, of kubedr's own.
+    fn is_of_its_trust(rule: &Rule) -> bool {
+        let groups = &["admissionregistration.k8s.io"];
+        let resources = &["mutatingwebhookconfigurations", "validatingwebhookconfigurations"];
+        let configurations = Rule::in_cluster(groups, resources, &["get", "patch"]);
+        *rule == configurations.named(&[names::DEFAULT_WEBHOOKS])
     }
 
     #[test]
-    fn no_rule_is_for_everything_or_for_secrets() {
+    fn no_rule_is_for_everything_or_for_secrets_but_the_authoritys_own() {
         for rule in rules() {
             let words = [rule.groups, rule.resources, rule.verbs, rule.names].concat();
             assert!(!words.contains(&"*"), "{rule:?}");
             let secret = rule.resources.iter().any(|resource| resource.starts_with("secrets"));
-            assert!(!secret, "{rule:?}");
+            assert!(!secret || is_of_the_authority(rule), "{rule:?}");
             let lists = [rule.groups, rule.resources, rule.verbs];
             assert!(lists.iter().all(|list| !list.is_empty()), "{rule:?}");
         }
@@ -142,10 +160,20 @@ mod tests {
         }
     }
 
+    /// Whoever keeps certificates by other means gives the operator no right to.
+    #[test]
+    fn an_authority_is_no_part_of_what_every_operator_may() {
+        let every = || controllers::RBAC.iter().copied().flatten();
+        assert!(!every().any(|rule| is_of_the_authority(rule) || is_of_its_trust(rule)));
+        let [secret, trust] = controllers::AUTHORITY else { panic!("{:?}", controllers::AUTHORITY) };
+        assert!(is_of_the_authority(secret) && is_of_its_trust(trust));
+    }
+
     /// But for kubedr's own objects: those that are in the wrong namespace say so in their status and an event.
     #[test]
     fn cluster_wide_is_only_reading_what_has_no_namespace() {
-        for rule in rules().filter(|rule| rule.scope == Scope::Cluster) {
+        let of_cluster = |rule: &&Rule| rule.scope == Scope::Cluster && !is_of_its_trust(rule);
+        for rule in rules().filter(of_cluster) {
             let is_own_status = rule.groups == [api::GROUP]
                 && rule.resources.iter().all(|resource| resource.ends_with("/status"))
                 && rule.verbs == ["patch"];
