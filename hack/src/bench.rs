@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::cluster::{self, Cluster, Server};
 use crate::command;
 use crate::image;
+use crate::programs::CERT_MANAGER;
 use crate::toolchain::Toolchain;
 
 /// The benches' own cluster.
@@ -23,6 +24,10 @@ const CLUSTER: &str = "bench";
   cargo xtask bench backup --pairs 3 --objects 300000    the smaller size only: about 10 minutes
   cargo xtask bench backup --objects 930000 --second-pairs 3    the larger one: more than an hour
   cargo xtask bench snapshot                             both sizes, three pairs each: about 10 minutes
+  cargo xtask bench admission                            1, 16 and 128 connections, five pairs each: about 3 minutes
+  cargo xtask bench admission --connections 16 --pairs 1 --seconds 2    one pair: seconds, once all is built
+  cargo xtask bench operator                             idle, 1,000 and 10,000 policies, ten minutes' rest each: half an hour
+  cargo xtask bench operator --policies 1000 --quiet-seconds 60    about 3 minutes
   cargo xtask bench backup --json > figures.jsonl        one JSON object a row")]
 pub struct Arguments {
     #[command(subcommand)]
@@ -35,6 +40,39 @@ enum Bench {
     Backup(Backup),
     /// What is in a snapshot, read as it passes, beside `etcdutl snapshot status`, which reads it from a file.
     Snapshot(Snapshot),
+    /// Reviews that the operator answers, beside those that cert-manager's webhook answers.
+    Admission(Admission),
+    /// The operator's process: its memory with many policies, how soon it has seen to them all, and what it does then.
+    Operator(Operator),
+}
+
+#[derive(Debug, Args)]
+struct Admission {
+    /// Pairs of turns of each level.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=99))]
+    pairs: u16,
+    /// How many connections ask at once, for each level; the operator takes 256.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 128], value_parser = clap::value_parser!(u16).range(1..=255))]
+    connections: Vec<u16>,
+    /// How long each turn is, after a second that does not count.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=600))]
+    seconds: u16,
+    /// One JSON object a row instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Operator {
+    /// How many suspended policies there are, one size after the other; without any is measured first.
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000], value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    policies: Vec<u64>,
+    /// How long it is watched at each size once it has nothing to do.
+    #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(10..=3600))]
+    quiet_seconds: u64,
+    /// One JSON object a row instead of a table.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -75,15 +113,39 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.bench {
         Bench::Backup(bench) => backup(bench),
         Bench::Snapshot(bench) => snapshot(bench),
+        Bench::Admission(bench) => admission(bench),
+        Bench::Operator(bench) => operator(bench),
     }
+}
+
+/// Nothing of it runs in a pod: the processes are asked where they are, with an API server behind them.
+fn admission(Admission { pairs, connections, seconds, json }: &Admission) -> Result<()> {
+    // Minutes, the first time.
+    CERT_MANAGER.ensure()?;
+    image::compile(true)?;
+    let request = json!({
+        "bench": "admission", "pairs": pairs, "connections": connections, "seconds": seconds, "json": json,
+    });
+    on_control_plane(&request)
 }
 
 /// Needs an API server only to know how objects are stored.
 fn snapshot(Snapshot { pairs, objects, json }: &Snapshot) -> Result<()> {
+    on_control_plane(&json!({ "bench": "snapshot", "pairs": pairs, "objects": objects, "json": json }))
+}
+
+/// Its policies are suspended: nobody is needed who would start their Jobs.
+fn operator(Operator { policies, quiet_seconds, json }: &Operator) -> Result<()> {
+    let program = image::operator_program()?;
+    on_control_plane(&json!({
+        "bench": "operator", "policies": policies, "quiet_seconds": quiet_seconds, "json": json, "program": program,
+    }))
+}
+
+fn on_control_plane(request: &Value) -> Result<()> {
     let options = cluster::Options { control_plane: true, ..cluster::Options::default() };
     let cluster = cluster::up(CLUSTER, &options)?;
-    let request = json!({ "bench": "snapshot", "pairs": pairs, "objects": objects, "json": json });
-    let result = measure(&cluster, &request);
+    let result = measure(&cluster, request);
     cluster::down(CLUSTER)?;
     result
 }

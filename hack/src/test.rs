@@ -19,7 +19,7 @@ use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cluster::{Kubernetes, Server};
-use crate::programs::{KINE, PROMETHEUS, ProgramSet};
+use crate::programs::{CERT_MANAGER, KINE, PROMETHEUS, ProgramSet};
 use crate::toolchain::Toolchain;
 use crate::{cluster, command, demo, fuzz, image};
 
@@ -52,7 +52,7 @@ const OTHER_VERSIONS: [(&str, Kubernetes); 2] =
     [("API of 1.33", Kubernetes::V1_33), ("API of 1.36", Kubernetes::V1_36)];
 
 /// Programs of single tests, which find them by `cargo xtask programs`.
-const TEST_PROGRAMS: [&ProgramSet; 2] = [&KINE, &PROMETHEUS];
+const TEST_PROGRAMS: [&ProgramSet; 3] = [&CERT_MANAGER, &KINE, &PROMETHEUS];
 
 /// How many tests run at once: they wait more than they compute.
 const THREADS: &str = "9";
@@ -65,7 +65,8 @@ const ON_THE_OTHER_SERVER: [&str; 3] = ["metadata_location", "restore::", "full_
 
 /// What only the first server can be asked: these tests change files in its folder, speak http, or have a cluster of
 /// their own.
-const ON_THE_FIRST_SERVER: [&str; 14] = [
+const ON_THE_FIRST_SERVER: [&str; 15] = [
+    "admission::",
     "lost_pack",
     "lock_that",
     "seed::",
@@ -191,16 +192,25 @@ impl Steps {
         let mut cargo = self.node_tests(&cluster, &[])?;
         cargo.env("KUBEDR_TEST_TIMES", &times).env("KUBEDR_TEST_NOTES", &notes).args(&arguments.filter);
         if arguments.all {
-            cargo.env("KUBEDR_POWER_CUT_ROUNDS", POWER_CUT_ROUNDS);
+            cargo.env("KUBEDR_POWER_CUT_ROUNDS", POWER_CUT_ROUNDS).env("KUBEDR_PATIENT", "1");
         }
         let result = self.rounds(&mut cargo, arguments.repeat);
         self.slowest = slowest(&fs::read_to_string(times).unwrap_or_default());
         self.notes = fs::read_to_string(notes).unwrap_or_default();
         result?;
         match arguments.filter {
-            None => self.on_other_servers(&cluster, arguments.all),
+            None => {
+                self.on_other_servers(&cluster, arguments.all)?;
+                self.step("rights", |steps| steps.judge_rights(&cluster))
+            }
             Some(_) => Ok(()),
         }
+    }
+
+    /// Compares what the operator may do with what it did in all the tests.
+    fn judge_rights(&self, cluster: &cluster::Cluster) -> Result<()> {
+        let mut cargo = self.node_tests(cluster, &["--test", "rights"])?;
+        self.run_interruptibly(cargo.arg("--ignored"))
     }
 
     /// Runs the tests against the other S3 servers: some of them against one, or all against each.
@@ -231,6 +241,8 @@ impl Steps {
     fn node_tests(&self, cluster: &cluster::Cluster, targets: &[&str]) -> Result<Command> {
         let mut cargo = self.toolchain.cargo();
         cargo.env("RUST_TEST_THREADS", THREADS).envs(cluster::variables(cluster)?);
+        // That of the image.
+        cargo.env("KUBEDR_OPERATOR", self.toolchain.program("operator", false));
         cargo.args(["test", "--package", "kubedr-tests", "--no-fail-fast"]).args(targets).arg("--");
         Ok(cargo)
     }

@@ -1,31 +1,8 @@
 //! Definitions that are accepted, defaults that are filled in, nonsense that is refused.
-use anyhow::Result;
-use kubedr_tests::{Installation, with_kinds};
+use kubedr_tests::with_kinds;
 use serde_json::{Value, json};
 
-fn object(kind: &str, name: &str, spec: &Value) -> Value {
-    json!({
-        "apiVersion": "kubedr.catalogicsoftware.com/v1alpha1", "kind": kind,
-        "metadata": { "name": name }, "spec": spec,
-    })
-}
-
-fn location(changes: &Value) -> Value {
-    let spec = json!({ "url": "https://s3.example.org", "bucketName": "backups", "credentials": "s3" });
-    object("BackupLocation", "s3", &merged(spec, changes))
-}
-
-fn policy(changes: &Value) -> Value {
-    let spec = json!({ "destination": "s3", "schedule": "0 * * * *" });
-    object("MetadataBackupPolicy", "etcd", &merged(spec, changes))
-}
-
-fn merged(mut spec: Value, changes: &Value) -> Value {
-    for (field, value) in changes.as_object().into_iter().flatten() {
-        spec[field] = value.clone();
-    }
-    spec
-}
+use crate::objects::{location, merged, object, policy, refused};
 
 #[tokio::test]
 async fn definitions_are_structural_and_samples_are_accepted() {
@@ -83,14 +60,6 @@ async fn what_can_never_work_is_refused_with_its_field() {
         kubedr.apply(object("MetadataBackupPolicy", &"p".repeat(37), &spec)).await
     })
     .await;
-}
-
-async fn refused(kubedr: &Installation, object: Value, field: &str) -> Result<()> {
-    let shown = object.to_string();
-    let error = kubedr.apply(object).await.expect_err(&format!("{shown} is refused"));
-    let error = format!("{error:#}");
-    assert!(error.contains(field), "{shown}: {error}");
-    Ok(())
 }
 
 #[tokio::test]

@@ -1,12 +1,14 @@
 //! `cargo xtask bench`: what kubedr does beside what people do today, in one run on one machine.
+mod admission;
 mod backup;
+mod operator;
 mod report;
 mod snapshot;
 
-use std::{io::Write, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
-use kubedr_tests::with_kubedr;
+use kubedr_tests::{with_kinds, with_kubedr};
 use serde::Deserialize;
 
 /// What `cargo xtask bench` was asked for.
@@ -15,12 +17,29 @@ pub struct Request {
     /// What is measured.
     bench: Kind,
     /// Pairs of runs of each size, ours and theirs in turn.
+    #[serde(default)]
     pairs: usize,
     /// In how many of them, at most, a second backup is measured after a change.
     #[serde(default)]
     second_pairs: usize,
     /// How many objects etcd holds, for each size.
+    #[serde(default)]
     objects: Vec<u64>,
+    /// How many connections ask at once, for each level.
+    #[serde(default)]
+    connections: Vec<usize>,
+    /// How long each turn of asking is.
+    #[serde(default)]
+    seconds: u64,
+    /// How many policies the operator has, for each size.
+    #[serde(default)]
+    policies: Vec<u64>,
+    /// How long it is watched at rest.
+    #[serde(default)]
+    quiet_seconds: u64,
+    /// Its program.
+    #[serde(default)]
+    program: PathBuf,
     /// One JSON object a row instead of a table.
     json: bool,
 }
@@ -29,8 +48,10 @@ pub struct Request {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Kind {
+    Admission,
     Backup,
     Snapshot,
+    Operator,
 }
 
 fn main() -> ExitCode {
@@ -51,16 +72,46 @@ async fn bench() -> Result<()> {
     }
     let request = request()?;
     match request.bench {
-        Kind::Snapshot => report::print(&snapshot::run(&request).await?, request.json),
+        Kind::Snapshot => report::print(&snapshot::run(&request).await?, request.json, report::table),
         Kind::Backup => {
             with_kubedr("bench", async |installation| {
                 let rows = backup::run(installation, &request).await?;
-                report::print(&rows, request.json)
+                report::print(&rows, request.json, report::table)
+            })
+            .await;
+            Ok(())
+        }
+        Kind::Operator => {
+            with_kinds("bench", async |installation| {
+                let rows = operator::run(installation, &request).await?;
+                report::print(&rows, request.json, operator::table)
+            })
+            .await;
+            Ok(())
+        }
+        Kind::Admission => {
+            with_kinds("bench", async |kubedr| {
+                let rows = admission::run(kubedr, &request).await?;
+                report::print(&rows, request.json, report::table)
             })
             .await;
             Ok(())
         }
     }
+}
+
+/// Both sides, one after the other.
+pub async fn both<T>(
+    is_ours_first: bool,
+    ours: impl Future<Output = Result<T>>,
+    theirs: impl Future<Output = Result<T>>,
+) -> Result<(T, T)> {
+    if is_ours_first {
+        let ours = ours.await?;
+        return Ok((ours, theirs.await?));
+    }
+    let theirs = theirs.await?;
+    Ok((ours.await?, theirs))
 }
 
 fn work() -> Result<()> {

@@ -7,7 +7,7 @@ use serde::Serialize;
 /// One kind of work at one size: ours beside theirs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// Bytes of the database, for people.
+    /// Bytes of the database, or connections, for people.
     pub size: String,
     /// What was measured.
     pub work: &'static str,
@@ -83,7 +83,7 @@ pub fn percentile(figures: &mut [f64], of_hundred: usize) -> Option<f64> {
 }
 
 /// Prints a table, or one JSON object a row.
-pub fn print(rows: &[Row], json: bool) -> Result<()> {
+pub fn print<R: Serialize>(rows: &[R], json: bool, table: impl FnOnce(&[R]) -> String) -> Result<()> {
     let text = if json {
         rows.iter().map(|row| Ok(serde_json::to_string(row)? + "\n")).collect::<Result<String>>()?
     } else {
@@ -92,9 +92,10 @@ pub fn print(rows: &[Row], json: bool) -> Result<()> {
     std::io::stdout().write_all(text.as_bytes()).context("failed to print the figures")
 }
 
-fn table(rows: &[Row]) -> String {
+/// For people.
+pub fn table(rows: &[Row]) -> String {
     let head = format!(
-        "{:<8} {:<14} {:>24} {:>24} {:>18}\n",
+        "{:<15} {:<14} {:>24} {:>24} {:>18}\n",
         "size", "work", "ours (least-most)", "theirs (least-most)", "ratio (least-most)"
     );
     let lines = rows.iter().map(|row| {
@@ -103,7 +104,7 @@ fn table(rows: &[Row]) -> String {
         };
         let [least, most] = row.ratio_spread;
         format!(
-            "{:<8} {:<14} {:>24} {:>24} {:>18}\n",
+            "{:<15} {:<14} {:>24} {:>24} {:>18}\n",
             row.size,
             row.work,
             figure(row.ours, row.ours_spread),
@@ -115,7 +116,7 @@ fn table(rows: &[Row]) -> String {
 }
 
 /// Three digits, or all that are before the point.
-fn short(figure: f64) -> String {
+pub fn short(figure: f64) -> String {
     match figure {
         _ if figure >= 100.0 => format!("{figure:.0}"),
         _ if figure >= 10.0 => format!("{figure:.1}"),

@@ -131,7 +131,8 @@ async fn cut(kubedr: &Installation, moment: usize, wait: u64, is_repeated: bool)
     let (policy, victim) = (POLICIES[moment % POLICIES.len()], VICTIMS[moment % VICTIMS.len()]);
     again_and_again("a backup to start", async || is_at_rest(kubedr, policy).await).await?;
     again_and_again("a backup to be asked for", async || kubedr.start_backup(policy).await.map(drop)).await?;
-    let wait = if is_repeated { appears(kubedr, policy, victim).await.map(|()| wait / SOONER)? } else { wait };
+    let wait =
+        if is_repeated { appears(kubedr, policy, victim).await.map(|()| wait / SOONER)? } else { wait };
     // Chance is what is tested; nothing else is waited for.
     tokio::time::sleep(Duration::from_millis(wait)).await;
     let killed = kubedr.cluster.kill(victim)?;

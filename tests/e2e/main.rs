@@ -1,5 +1,6 @@
 //! What a user does, on a real node with real etcd, S3 and restic.
-// Tests begin in the order of their names, and the one that takes the longest has to be the first.
+// Tests begin in the order of their names, and those that take the longest have to be among the first.
+mod admission;
 mod blackout;
 mod clusters;
 mod control_plane;

@@ -54,7 +54,9 @@ async fn a_slot_passes(since: jiff::Timestamp) -> Result<()> {
 async fn a_schedule_that_kubernetes_refuses_is_named() {
     with_kubedr("bad-schedule", async |kubedr| {
         kubedr.apply(kubedr.location("s3")).await?;
-        kubedr.apply(kubedr.policy("etcd", "s3", &json!({ "schedule": "every now and then" }))).await?;
+        kubedr
+            .store_unasked(kubedr.policy("etcd", "s3", &json!({ "schedule": "every now and then" })))
+            .await?;
         let policy = kubedr.policy_is("etcd", ("False", "InvalidSpec")).await?;
         let conditions = policy.status.unwrap_or_default().conditions;
         assert!(message(&conditions, "Ready").contains("schedule"), "{conditions:?}");

@@ -14,7 +14,7 @@ use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
-use kubedr_tests::{EtcdMember, Installation, NodePod, load::Etcd, message, pair, until, with_kubedr};
+use kubedr_tests::{EtcdMember, Installation, NodePod, message, pair, until, with_kubedr};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -137,12 +137,12 @@ async fn what_is_wrong_with_a_policy_is_named_and_heals_when_it_is_right() {
             }))
             .await?;
         let specs = [
-            ("outside", json!({ "certsDir": "/root" })),
             ("nowhere", json!({ "options": { "master-node-label-name": "example.org/nowhere" } })),
             ("taken", json!({})),
         ];
         try_join_all(specs.map(|(name, spec)| kubedr.apply(kubedr.policy(name, "s3", &spec)))).await?;
-        store_unasked(kubedr, kubedr.policy(TOO_LONG, "s3", &json!({}))).await?;
+        kubedr.store_unasked(kubedr.policy("outside", "s3", &json!({ "certsDir": "/root" }))).await?;
+        kubedr.store_unasked(kubedr.policy(TOO_LONG, "s3", &json!({}))).await?;
         try_join_all(OF_POLICIES.map(|(name, reason)| kubedr.policy_is(name, ("False", reason)))).await?;
         kubedr.api::<CronJob>().delete("taken-backup-cronjob", &DeleteParams::background()).await?;
         kubedr.change_policy("outside", json!({ "certsDir": "/etc/kubernetes/pki" })).await?;
@@ -152,19 +152,6 @@ async fn what_is_wrong_with_a_policy_is_named_and_heals_when_it_is_right() {
         rights_that_are_taken_away(kubedr).await
     })
     .await;
-}
-
-/// Puts an object straight into etcd, as one is there that was stored before a rule was made.
-async fn store_unasked(kubedr: &Installation, mut policy: Value) -> Result<()> {
-    let metadata = &mut policy["metadata"];
-    metadata["uid"] = json!("7a0a4c9e-3c3e-4f43-9d43-0c1b0c6a3f11");
-    metadata["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
-    metadata["generation"] = json!(1);
-    let name = metadata["name"].as_str().context("no name")?;
-    let key =
-        format!("/registry/kubedr.catalogicsoftware.com/metadatabackuppolicies/{}/{name}", kubedr.namespace);
-    let mut etcd = Etcd::new(kubedr.cluster.etcd(&kubedr.cluster.etcd_endpoint).await?);
-    etcd.put(&key, policy.to_string().into_bytes()).await
 }
 
 /// An operator that may not do its work says so, and goes on as soon as it may.
@@ -187,6 +174,8 @@ async fn rights_that_are_taken_away(kubedr: &Installation) -> Result<()> {
     let allowed = roles.get(&name).await?.rules.context("no rules")?;
     set_rules(&roles, &name, &[]).await?;
     is_allowed(kubedr, ("", "nodes", "list"), false).await?;
+    // As long as a listing of nodes is good for whoever asks.
+    tokio::time::sleep(controllers::Nodes::RECENT).await;
     kubedr.apply(kubedr.policy("unreadable", "s3", &json!({}))).await?;
     kubedr.policy_is("unreadable", ("False", "ApiReadFailed")).await?;
     set_rules(&roles, &name, &allowed).await?;

@@ -277,6 +277,7 @@ async fn goes_on(kubedr: &Installation, scheduled: &MetadataBackupRecord, made: 
         Ok(kubedr.records("etcd").await.map_err(|error| format!("{error:#}")))
     })
     .await?;
+    kubedr.wait_until_operator_is_ready().await?;
     kubedr.change_policy("etcd", json!({ "retainNumBackups": 1 })).await?;
     let next = kubedr.successful_backup("etcd").await?;
     let lineage = |record: &MetadataBackupRecord| record.status.clone().and_then(|status| status.lineage);

@@ -130,8 +130,7 @@ impl Cluster {
 
     /// A client with the administrator's rights.
     pub async fn client(&self) -> Result<Client> {
-        let file =
-            Kubeconfig::read_from(self.facts.get("KUBECONFIG")?).context("failed to read KUBECONFIG")?;
+        let file = Kubeconfig::read_from(self.kubeconfig()?).context("failed to read KUBECONFIG")?;
         let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
         Client::try_from(config.context("KUBECONFIG is of no use")?).context("failed to make a client")
     }
@@ -178,10 +177,15 @@ impl Cluster {
         connecting.connect().await.with_context(|| format!("failed to reach etcd at {endpoint}"))
     }
 
+    /// The file with the administrator's rights.
+    pub fn kubeconfig(&self) -> Result<&str> {
+        self.facts.get("KUBECONFIG")
+    }
+
     /// One of the test programs or of the machine's own, found on the PATH.
     pub fn program(&self, name: &str) -> Program {
         let program = Program::new(name);
-        match self.facts.get("KUBECONFIG") {
+        match self.kubeconfig() {
             Ok(kubeconfig) => program.env("KUBECONFIG", kubeconfig),
             Err(_) => program,
         }

@@ -1,13 +1,25 @@
 //! kubedr in a namespace of its own, installed from `config/default` as a user would.
-use std::{panic::AssertUnwindSafe, path::Path, time::Instant};
+use std::{
+    panic::AssertUnwindSafe,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use anyhow::{Context, Result};
 use futures::FutureExt;
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Namespace};
+use k8s_openapi::api::{
+    admissionregistration::v1::{
+        MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+        ValidatingWebhookConfiguration,
+    },
+    apps::v1::Deployment,
+    core::v1::{Namespace, Pod},
+    rbac::v1::{ClusterRole, ClusterRoleBinding},
+};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
-    core::NamespaceResourceScope,
+    core::{ClusterResourceScope, NamespaceResourceScope},
     discovery::{self, Scope},
 };
 use serde::de::DeserializeOwned;
@@ -17,6 +29,11 @@ use crate::{Bucket, Cluster, dump, notes::note_time, until};
 
 /// Namespace in the shipped manifests, replaced by the test's own.
 const SHIPPED_NAMESPACE: &str = "kubedr-system";
+
+/// The folder `config` of the checkout.
+pub fn config() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../config")
+}
 
 /// Field manager of everything a test writes.
 const MANAGER: &str = "kubedr-tests";
@@ -111,18 +128,35 @@ impl Installation {
     }
 
     /// Applies a folder below `config`, as `kubectl apply -k` does.
-    async fn install(&self, folder: &str) -> Result<()> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config").join(folder);
-        let rendered = self.cluster.program("kubectl").arg("kustomize").arg(folder).succeed().await?;
-        for object in
-            serde_saphyr::from_multiple::<Value>(&rendered).context("failed to read the manifests")?
-        {
-            self.apply(self.moved(&object)).await?;
+    pub async fn install(&self, folder: &str) -> Result<()> {
+        for object in self.rendered(&config().join(folder)).await? {
+            self.apply(object).await?;
         }
         Ok(())
     }
 
+    /// What `kubectl apply -k` would apply of a folder, in this installation's namespace.
+    pub async fn rendered(&self, folder: &Path) -> Result<Vec<Value>> {
+        let rendered = self.cluster.program("kubectl").arg("kustomize").arg(folder).succeed().await?;
+        let objects =
+            serde_saphyr::from_multiple::<Value>(&rendered).context("failed to read the manifests")?;
+        Ok(objects.iter().map(|object| self.moved(object)).collect())
+    }
+
+    /// A namespace beside the installation's own, that goes away with it. It is not there before a test makes it.
+    pub fn elsewhere(&self) -> String {
+        format!("{}-elsewhere", self.namespace)
+    }
+
+    /// Makes [`Self::elsewhere`].
+    pub async fn make_elsewhere(&self) -> Result<()> {
+        let metadata = json!({ "name": self.elsewhere() });
+        self.apply(json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata })).await
+    }
+
     /// The shipped object, in this installation's namespace and under names of its own.
+    ///
+    /// What the API server asks about objects it asks about this installation's only: others are tested beside it.
     fn moved(&self, object: &Value) -> Value {
         let cluster_wide = ["ClusterRole", "ClusterRoleBinding"].map(Value::from);
         let is_cluster_wide = cluster_wide.contains(&object["kind"]);
@@ -134,14 +168,28 @@ impl Installation {
         if object["roleRef"]["kind"] == "ClusterRole" {
             object["roleRef"]["name"] = json!(self.cluster_wide_name(&object["roleRef"]["name"]));
         }
+        self.confine(&mut object);
         object
+    }
+
+    fn confine(&self, object: &mut Value) {
+        let own = json!({ "matchExpressions": [{
+            "key": "kubernetes.io/metadata.name", "operator": "In", "values": [self.namespace, self.elsewhere()],
+        }] });
+        if object["kind"] == "ValidatingAdmissionPolicyBinding" {
+            object["spec"]["matchResources"] = json!({ "namespaceSelector": own });
+        }
+        for webhook in object.get_mut("webhooks").and_then(Value::as_array_mut).into_iter().flatten() {
+            webhook["namespaceSelector"] = own.clone();
+        }
     }
 
     fn cluster_wide_name(&self, name: &Value) -> String {
         format!("{}-{}", name.as_str().unwrap_or_default(), self.namespace)
     }
 
-    async fn make_secrets(&self) -> Result<()> {
+    /// Makes the Secrets that locations and policies of tests name.
+    pub async fn make_secrets(&self) -> Result<()> {
         if let Some(authority) = &self.bucket.authority {
             self.make_authority(authority).await?;
         }
@@ -172,6 +220,15 @@ impl Installation {
 
     /// Applies any object, as `kubectl apply --server-side` does.
     pub async fn apply(&self, object: Value) -> Result<()> {
+        self.send(object, &PatchParams::apply(MANAGER).force()).await
+    }
+
+    /// Does as if it were applied, and stores nothing.
+    pub async fn try_out(&self, object: Value) -> Result<()> {
+        self.send(object, &PatchParams::apply(MANAGER).force().dry_run()).await
+    }
+
+    async fn send(&self, object: Value, params: &PatchParams) -> Result<()> {
         let object: DynamicObject = serde_json::from_value(object).context("not an object")?;
         let types = object.types.clone().context("an object without kind")?;
         let gvk = kube::core::GroupVersionKind::try_from(&types)?;
@@ -188,8 +245,7 @@ impl Installation {
                 Api::namespaced_with(self.client.clone(), &namespace, &resource)
             }
         };
-        let params = PatchParams::apply(MANAGER).force();
-        api.patch(&object.name_any(), &params, &Patch::Apply(&object))
+        api.patch(&object.name_any(), params, &Patch::Apply(&object))
             .await
             .with_context(|| format!("failed to apply {what}"))?;
         Ok(())
@@ -207,6 +263,11 @@ impl Installation {
                 && status.observed_generation == deployment.metadata.generation;
             Ok(if ready { Ok(()) } else { Err(status) })
         })
+        .await?;
+        // kube-proxy hears a moment later who is ready.
+        until("the webhooks to answer", async || {
+            Ok(self.try_out(self.location("nobodys")).await.map_err(|error| format!("{error:#}")))
+        })
         .await
     }
 
@@ -217,6 +278,7 @@ impl Installation {
             return Ok(());
         }
         self.remove_cluster_wide().await?;
+        self.remove_namespace(&self.elsewhere()).await?;
         self.remove_namespace(&self.namespace).await
     }
 
@@ -227,6 +289,7 @@ impl Installation {
             Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
             result => result.map(drop).context("failed to delete the namespace")?,
         }
+        self.hurry(name).await?;
         until("the namespace to go away", async || {
             Ok(match namespaces.get_opt(name).await? {
                 None => Ok(()),
@@ -236,20 +299,37 @@ impl Installation {
         .await
     }
 
+    /// Has an operator that is on its way out not wait for API servers that may still ask it.
+    async fn hurry(&self, namespace: &str) -> Result<()> {
+        let pods = Api::<Pod>::namespaced(self.client.clone(), namespace);
+        let operators = ListParams::default().labels("app.kubernetes.io/component=operator");
+        let deleted = pods.delete_collection(&DeleteParams::default().grace_period(1), &operators).await;
+        deleted.map(drop).context("failed to delete the operator's pods")
+    }
+
     async fn remove_cluster_wide(&self) -> Result<()> {
-        use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+        let asking = format!(".{}", self.namespace);
+        self.remove_named::<MutatingWebhookConfiguration>(&asking).await?;
+        self.remove_named::<ValidatingWebhookConfiguration>(&asking).await?;
+        self.remove_named::<ValidatingAdmissionPolicyBinding>(&asking).await?;
+        self.remove_named::<ValidatingAdmissionPolicy>(&asking).await?;
         let suffix = format!("-{}", self.namespace);
-        let params = ListParams::default();
-        let roles = Api::<ClusterRole>::all(self.client.clone());
-        for role in roles.list(&params).await?.items.iter().filter(|role| role.name_any().ends_with(&suffix))
-        {
-            roles.delete(&role.name_any(), &DeleteParams::default()).await?;
-        }
-        let bindings = Api::<ClusterRoleBinding>::all(self.client.clone());
-        for binding in
-            bindings.list(&params).await?.items.iter().filter(|role| role.name_any().ends_with(&suffix))
-        {
-            bindings.delete(&binding.name_any(), &DeleteParams::default()).await?;
+        self.remove_named::<ClusterRole>(&suffix).await?;
+        self.remove_named::<ClusterRoleBinding>(&suffix).await
+    }
+
+    /// Deletes what is in no namespace and has a name that ends so.
+    async fn remove_named<K>(&self, end: &str) -> Result<()>
+    where
+        K: Resource<DynamicType = (), Scope = ClusterResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + DeserializeOwned,
+    {
+        let api = Api::<K>::all(self.client.clone());
+        let all = api.list(&ListParams::default()).await?.items;
+        for name in all.iter().map(ResourceExt::name_any).filter(|name| name.ends_with(end)) {
+            api.delete(&name, &DeleteParams::default()).await?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::{Installation, until};
+use crate::{Installation, load::Etcd, until};
 
 /// A schedule that does not come up while a test runs: backups are asked for by annotation.
 const ONCE_A_YEAR: &str = "0 0 1 1 *";
@@ -73,6 +73,21 @@ impl Installation {
             policy["spec"][field] = value.clone();
         }
         policy
+    }
+
+    /// Puts a policy straight into etcd, as one is there that was stored before a rule was made, or while nobody was asked.
+    pub async fn store_unasked(&self, mut policy: Value) -> Result<()> {
+        let metadata = &mut policy["metadata"];
+        metadata["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+        metadata["generation"] = json!(1);
+        let name = metadata["name"].as_str().context("no name")?.to_owned();
+        metadata["uid"] = json!(format!("7a0a4c9e-3c3e-4f43-9d43-{:012}", name.len()));
+        let key = format!(
+            "/registry/kubedr.catalogicsoftware.com/metadatabackuppolicies/{}/{name}",
+            self.namespace
+        );
+        let mut etcd = Etcd::new(self.cluster.etcd(&self.cluster.etcd_endpoint).await?);
+        etcd.put(&key, policy.to_string().into_bytes()).await
     }
 
     /// Waits until a location satisfies `is_it`.

@@ -38,12 +38,16 @@ impl Installation {
             Ok(pods.pop().ok_or("no pod yet"))
         })
         .await?;
-        let uid = pod.metadata.uid.context("a pod without uid")?;
-        Ok(NodePod { uid })
+        NodePod::of(&pod)
     }
 }
 
 impl NodePod {
+    /// This one.
+    pub fn of(pod: &Pod) -> Result<Self> {
+        Ok(Self { uid: pod.uid().context("a pod without uid")? })
+    }
+
     /// Waits until such a program of it runs.
     pub async fn runs(&self, program: &str) -> Result<()> {
         self.running(program).await.map(drop)

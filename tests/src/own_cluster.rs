@@ -1,8 +1,12 @@
 //! A cluster of one test's own, whose programs the test may kill.
-use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::{
+    panic::{AssertUnwindSafe, resume_unwind},
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use futures::FutureExt;
+use serde_json::Value;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{Cluster, Facts, Installation, Program, with_kubedr_on};
@@ -102,6 +106,14 @@ pub async fn with_kubedr_alone(
 }
 
 /// Folder of a set of test programs, as `hack/programs` names it; built where it is not there yet.
-pub async fn programs(set: &str) -> Result<std::path::PathBuf> {
+pub async fn programs(set: &str) -> Result<PathBuf> {
     Ok(xtask()?.args(["programs", set]).succeed().await?.trim().into())
+}
+
+/// Folder of a Go module of such a set, as it was published: some have files that their programs want to be applied.
+pub async fn module(set: &str, module: &str) -> Result<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../hack/programs").join(set);
+    let go = Program::new("go").arg("-C").arg(folder).args(["mod", "download", "-json", module]);
+    let said: Value = serde_json::from_str(&go.env("GOFLAGS", "").env("GOWORK", "off").succeed().await?)?;
+    said["Dir"].as_str().map(PathBuf::from).with_context(|| format!("no folder: {said}"))
 }

@@ -2,7 +2,8 @@
 use std::{ffi::OsStr, path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use tokio::io::AsyncWriteExt;
+use tempfile::NamedTempFile;
+use tokio::{io::AsyncWriteExt, process::Child};
 
 /// Longest run of one program.
 const DEADLINE: Duration = Duration::from_mins(2);
@@ -22,6 +23,27 @@ pub struct Output {
     pub stdout: String,
     /// Standard error.
     pub stderr: String,
+}
+
+/// A program that goes on; it ends with this value.
+pub struct Running {
+    what: String,
+    child: Child,
+    log: NamedTempFile,
+}
+
+impl Running {
+    /// Fails, with its last words, where it has ended by itself.
+    pub fn goes_on(&mut self) -> Result<()> {
+        let ended = self.child.try_wait().context("failed to look for it")?;
+        ensure!(ended.is_none(), "{} ended: {ended:?}\n{}", self.what, self.said());
+        Ok(())
+    }
+
+    /// What it has said so far.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(self.log.path()).unwrap_or_else(|error| error.to_string())
+    }
 }
 
 impl Program {
@@ -84,6 +106,15 @@ impl Program {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         })
+    }
+
+    /// Starts it, for as long as what is returned is kept.
+    pub fn start(mut self) -> Result<Running> {
+        let (what, log) = (self.what(), NamedTempFile::new().context("no file for a log")?);
+        let stream = log.reopen().context("no log")?;
+        self.command.stdout(stream.try_clone().context("no log")?).stderr(stream).stdin(Stdio::null());
+        let child = self.command.spawn().with_context(|| format!("failed to start {what}"))?;
+        Ok(Running { what, child, log })
     }
 
     /// Runs it and returns its standard output; any exit code but 0 is an error that shows both streams.

@@ -122,7 +122,7 @@ fn processes() -> impl Iterator<Item = u32> {
 }
 
 /// Name and anonymous memory of a process; none of one that has just ended.
-fn anonymous(process: u32) -> Option<(String, u64)> {
+pub fn anonymous(process: u32) -> Option<(String, u64)> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     let kibibytes: u64 = field("RssAnon:")?.strip_suffix(" kB")?.parse().ok()?;

@@ -12,6 +12,7 @@ use super::network::{POD_RANGES, SERVICE_IP, SERVICE_RANGE, pod_range};
 
 /// File below the cluster's folder, and its template.
 const FILES: &[(&str, &str)] = &[
+    ("configuration/audit.yaml", include_str!("templates/audit.yaml")),
     ("configuration/openssl.cnf", include_str!("templates/openssl.cnf")),
     ("configuration/kubelet.yaml", include_str!("templates/kubelet.yaml")),
     ("configuration/containerd.toml", include_str!("templates/containerd.toml")),

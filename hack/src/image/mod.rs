@@ -66,17 +66,28 @@ pub fn bench_name() -> String {
 /// Compiles operator and agent, and writes the archives of their images.
 pub fn build(is_release: bool) -> Result<Vec<PathBuf>> {
     packages::ensure(packages::CLUSTERS)?;
+    let toolchain = compile(is_release)?;
+    let program = |name: &str| toolchain.program(name, is_release);
+    Ok(vec![
+        write("operator", &operator(&program("operator"))?)?,
+        write("agent", &agent(&program("agent"))?)?,
+    ])
+}
+
+/// Compiles operator and agent, and returns who knows where they are.
+pub fn compile(is_release: bool) -> Result<Toolchain> {
     let toolchain = Toolchain::find()?;
     let mut cargo = toolchain.cargo();
     cargo
         .args(["build", "--package", "operator", "--package", "agent"])
         .args(is_release.then_some("--release"));
     command::run_at_length("compiling operator and agent", &mut cargo)?;
-    let program = |name: &str| toolchain.program(name, is_release);
-    Ok(vec![
-        write("operator", &operator(&program("operator"))?)?,
-        write("agent", &agent(&program("agent"))?)?,
-    ])
+    Ok(toolchain)
+}
+
+/// Compiles the program of the operator's image, as it is shipped, and says where it is.
+pub fn operator_program() -> Result<PathBuf> {
+    Ok(compile(true)?.program("operator", true))
 }
 
 fn operator(program: &Path) -> Result<Image> {

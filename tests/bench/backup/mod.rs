@@ -25,7 +25,7 @@ use pod::Side;
 use putter::{Putter, was_given_up};
 use serde_json::json;
 
-use crate::{Request, mebibytes, report::Row, say};
+use crate::{Request, both, mebibytes, report::Row, say};
 
 /// How long etcd is watched while nobody backs it up.
 const IDLE: Duration = Duration::from_secs(6);
@@ -139,12 +139,7 @@ impl<'a> Bench<'a> {
     }
 
     async fn both(&self, is_ours_first: bool) -> Result<(Run, Run)> {
-        if is_ours_first {
-            let ours = self.one(&self.ours).await?;
-            return Ok((ours, self.one(&self.theirs).await?));
-        }
-        let theirs = self.one(&self.theirs).await?;
-        Ok((self.one(&self.ours).await?, theirs))
+        both(is_ours_first, Box::pin(self.one(&self.ours)), Box::pin(self.one(&self.theirs))).await
     }
 
     async fn one(&self, (side, bucket): &(Side, Bucket)) -> Result<Run> {

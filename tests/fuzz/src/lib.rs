@@ -1,4 +1,5 @@
-//! What must hold whatever comes from outside: from a node, from etcd, from whoever writes tags and schedules.
+//! What must hold whatever comes from outside: from a node, from etcd, from whoever writes tags and schedules, or
+//! sends reviews.
 //!
 //! ```text
 //! libFuzzer, or a seed in a test ──▶ bytes ──▶ Target::check ──▶ a panic where a promise does not hold
@@ -7,6 +8,7 @@
 //! Plain code that knows nothing of libFuzzer, so that `cargo test` holds the seeds to it too.
 mod contents;
 mod result;
+mod review;
 mod schedule;
 mod tags;
 
@@ -24,11 +26,13 @@ pub enum Target {
     Schedule,
     /// Tags of a repository's snapshots.
     Tags,
+    /// Bodies of requests to webhooks.
+    Review,
 }
 
 impl Target {
     /// Each of them.
-    pub const ALL: [Self; 4] = [Self::Result, Self::Snapshot, Self::Schedule, Self::Tags];
+    pub const ALL: [Self; 5] = [Self::Result, Self::Snapshot, Self::Schedule, Self::Tags, Self::Review];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -37,6 +41,7 @@ impl Target {
             Self::Snapshot => "snapshot",
             Self::Schedule => "schedule",
             Self::Tags => "tags",
+            Self::Review => "review",
         }
     }
 
@@ -56,6 +61,7 @@ impl Target {
             Self::Snapshot => contents::check(input),
             Self::Schedule => schedule::check(input),
             Self::Tags => tags::check(input),
+            Self::Review => review::check(input),
         }
     }
 
@@ -66,6 +72,7 @@ impl Target {
             Self::Snapshot => contents::seeds(),
             Self::Schedule => schedule::seeds(),
             Self::Tags => tags::seeds(),
+            Self::Review => review::seeds(),
         }
     }
 }

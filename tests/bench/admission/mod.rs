@@ -1,0 +1,149 @@
+//! `cargo xtask bench admission`: our operator beside cert-manager's webhook, as those who ask see them.
+//!
+//! ```text
+//! pairs ─▶ each number of connections ─▶ ours, theirs: started, asked for some seconds, ended ─▶ rows
+//! ```
+//! Both have the same certificate, the same API server and reviews of the same length, and whoever asks shares the
+//! processors with them. Ours is the whole operator, which leads and watches; theirs does nothing else.
+mod answerer;
+mod asker;
+mod gauge;
+mod review;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use api::samples;
+use kubedr_tests::Installation;
+use serde_json::json;
+use tokio::task::spawn_blocking;
+
+use crate::{
+    Request, both, mebibytes,
+    report::{Row, percentile},
+    say,
+};
+use answerer::{Answerer, Place};
+use asker::{Asker, Span};
+use review::Review;
+
+/// How long is asked before anything counts.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+/// What one turn showed.
+struct Turn {
+    per_second: f64,
+    /// Milliseconds from a question to its answer.
+    p50: f64,
+    p99: f64,
+    /// Most anonymous memory, bytes.
+    memory: u64,
+    /// Processor time of the process for one review, milliseconds.
+    cpu: f64,
+}
+
+/// All pairs of one number of connections.
+struct Level {
+    connections: usize,
+    turns: Vec<(Turn, Turn)>,
+}
+
+/// Measures each number of connections, and returns the rows.
+pub async fn run(kubedr: &Installation, request: &Request) -> Result<Vec<Row>> {
+    let mut location = json!(samples::location());
+    location["metadata"]["namespace"] = json!(kubedr.namespace);
+    // A policy that goes nowhere would be warned of.
+    kubedr.apply(location).await?;
+    let bench = Bench::new(kubedr, Duration::from_secs(request.seconds)).await?;
+    let level = |connections: &usize| Level { connections: *connections, turns: Vec::new() };
+    let mut levels: Vec<_> = request.connections.iter().map(level).collect();
+    for number in 1..=request.pairs {
+        for level in &mut levels {
+            let (ours, theirs) = bench.pair(level.connections, number.is_multiple_of(2)).await?;
+            let what = format!("pair {number} of {}, {}", request.pairs, level.name());
+            say(&format!("{what}: {} | {}", ours.told(), theirs.told()));
+            level.turns.push((ours, theirs));
+        }
+    }
+    let rows: Result<Vec<_>> = levels.iter().map(Level::rows).collect();
+    Ok(rows?.concat())
+}
+
+/// Everything that is the same for all turns.
+struct Bench<'a> {
+    kubedr: &'a Installation,
+    place: Place,
+    length: Duration,
+    ours: Review,
+    theirs: Review,
+}
+
+impl<'a> Bench<'a> {
+    async fn new(kubedr: &'a Installation, length: Duration) -> Result<Self> {
+        let (ours, theirs) = (review::ours(&kubedr.namespace)?, review::theirs()?);
+        Ok(Self { kubedr, place: Place::new().await?, length, ours, theirs })
+    }
+
+    async fn pair(&self, connections: usize, is_ours_first: bool) -> Result<(Turn, Turn)> {
+        let ours = async { self.turn(self.place.ours(self.kubedr).await?, &self.ours, connections).await };
+        let theirs = async { self.turn(self.place.theirs().await?, &self.theirs, connections).await };
+        both(is_ours_first, ours, theirs).await
+    }
+
+    async fn turn(&self, mut answerer: Answerer, review: &Review, connections: usize) -> Result<Turn> {
+        let turn = self.asked(&answerer, review, connections).await;
+        let said = answerer.end().await?;
+        turn.with_context(|| format!("the last that it said is: {said}"))
+    }
+
+    async fn asked(&self, answerer: &Answerer, review: &Review, connections: usize) -> Result<Turn> {
+        let asker = Asker::new(answerer.address(), self.place.authority(), review).await?;
+        let connected = asker.connected(connections).await?;
+        let begin = Instant::now() + WARM_UP;
+        let span = Span { begin, end: begin + self.length };
+        let process = answerer.process()?;
+        let watching = spawn_blocking(move || gauge::watch(process, span));
+        let mut took = asker.ask(connected, span).await?;
+        let taken = watching.await??;
+        #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+        let count = took.len() as f64;
+        let mut of_hundred = |part| percentile(&mut took, part).context("nothing was answered");
+        Ok(Turn {
+            per_second: count / self.length.as_secs_f64(),
+            p50: of_hundred(50)?,
+            p99: of_hundred(99)?,
+            memory: taken.memory,
+            cpu: taken.cpu.as_secs_f64() * 1e3 / count,
+        })
+    }
+}
+
+impl Turn {
+    fn told(&self) -> String {
+        let Self { per_second, p50, p99, memory, cpu } = self;
+        let memory = mebibytes(*memory);
+        format!("{per_second:.0} a second, {p50:.2} and {p99:.2} ms, {memory:.1} MiB, {cpu:.3} ms of cpu")
+    }
+}
+
+impl Level {
+    fn name(&self) -> String {
+        let plural = if self.connections == 1 { "" } else { "s" };
+        format!("{} connection{plural}", self.connections)
+    }
+
+    fn rows(&self) -> Result<Vec<Row>> {
+        let size = self.name();
+        let row = |work, unit, figure: fn(&Turn) -> f64| {
+            let figures = self.turns.iter().map(|(ours, theirs)| (figure(ours), figure(theirs)));
+            Row::of(&size, work, unit, &figures.collect::<Vec<_>>())
+        };
+        Ok(vec![
+            row("reviews", "/s", |turn| turn.per_second)?,
+            row("p50", "ms", |turn| turn.p50)?,
+            row("p99", "ms", |turn| turn.p99)?,
+            row("memory", "MiB", |turn| mebibytes(turn.memory))?,
+            row("cpu a review", "µs", |turn| turn.cpu * 1e3)?,
+        ])
+    }
+}
