@@ -1,6 +1,6 @@
 //! Objects outside of the operator's namespace: nothing is done for them, and they say so.
 use anyhow::{Context, Result};
-use api::MetadataBackupPolicy;
+use api::{BackupLocation, MetadataBackupPolicy, MetadataRestore};
 use k8s_openapi::api::{batch::v1::CronJob, events::v1::Event};
 use kube::{Api, api::ListParams};
 use kubedr_tests::{Installation, condition, message, until, with_kubedr, within_a_minute};
@@ -25,11 +25,36 @@ async fn what_is_made_in_another_namespace_does_nothing_and_says_so() {
         let conditions = within_a_minute(said).await?;
         assert!(message(&conditions, "Ready").contains("kubedr works in namespace"), "{conditions:#?}");
         tells_of_it(kubedr, namespace).await?;
+        answers_the_other_kinds(kubedr, namespace).await?;
         let cronjobs = Api::<CronJob>::namespaced(kubedr.client.clone(), namespace);
         assert!(cronjobs.list(&ListParams::default()).await?.items.is_empty());
         kubedr.remove_namespace(namespace).await
     })
     .await;
+}
+
+/// Locations and restores are told the same.
+async fn answers_the_other_kinds(kubedr: &Installation, namespace: &str) -> Result<()> {
+    let mut location = kubedr.location("s3");
+    location["metadata"]["namespace"] = json!(namespace);
+    let restore = json!({
+        "apiVersion": "kubedr.catalogicsoftware.com/v1alpha1", "kind": "MetadataRestore",
+        "metadata": { "name": "once", "namespace": namespace },
+        "spec": { "mbrName": "mbr-9a9808ce", "pvcName": "target" },
+    });
+    kubedr.apply(location).await?;
+    kubedr.apply(restore).await?;
+    let locations = Api::<BackupLocation>::namespaced(kubedr.client.clone(), namespace);
+    let restores = Api::<MetadataRestore>::namespaced(kubedr.client.clone(), namespace);
+    let said = until("location and restore to say so", async || {
+        let location = locations.get("s3").await?.status.unwrap_or_default().conditions;
+        let restore = restores.get("once").await?.status.unwrap_or_default().conditions;
+        let are_said = [&location, &restore]
+            .into_iter()
+            .all(|conditions| condition(conditions, "Ready") == ("False", "WrongNamespace"));
+        Ok(if are_said { Ok(()) } else { Err((location, restore)) })
+    });
+    within_a_minute(said).await
 }
 
 /// One event beside the policy, and a figure.
