@@ -2,10 +2,9 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use api::{MetadataBackupPolicy, names};
 use k8s_openapi::{ByteString, api::batch::v1::CronJob};
 use kubedr_tests::{Installation, OperatorProcess, condition, config, until, with_kinds};
@@ -13,9 +12,6 @@ use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 
 use crate::objects::{policy, refused};
-
-/// How soon another look follows one that was too early.
-const SOON: Duration = Duration::from_millis(100);
 
 #[tokio::test]
 async fn the_operator_does_its_work_and_answers_reviews() {
@@ -30,13 +26,10 @@ async fn the_operator_does_its_work_and_answers_reviews() {
         kubedr.make_attached_location("s3").await?;
         let program = PathBuf::from(std::env::var("KUBEDR_OPERATOR").context("run `cargo xtask test`")?);
         let operator = OperatorProcess::start(kubedr, &program, folder.path(), true).await?;
-        while !operator.is_ready().await {
-            ensure!(
-                operator.started.elapsed() < kubedr_tests::PATIENCE,
-                "the operator is not ready: see its log"
-            );
-            tokio::time::sleep(SOON).await;
-        }
+        until("the operator to be ready", async || {
+            Ok(if operator.is_ready().await { Ok(()) } else { Err("it is not: see its log") })
+        })
+        .await?;
         is_asked(kubedr, operator.reviews, &authority).await?;
         works(kubedr).await?;
         operator.stop().await

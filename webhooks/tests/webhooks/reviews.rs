@@ -93,6 +93,16 @@ impl Reply {
         warnings.into_iter().flatten().map(|warning| warning.as_str().expect("a text")).collect()
     }
 
+    /// Sees that it is allowed without a doubt.
+    pub fn accepts(&self) {
+        assert!(self.is_allowed() && self.warnings().is_empty(), "{self:?}");
+    }
+
+    /// Sees that it is refused for these fields and no other.
+    pub fn refuses(&self, paths: &[&str]) {
+        assert_eq!((self.is_allowed(), self.fields()), (false, paths.to_vec()), "{self:?}");
+    }
+
     /// Whether one thing is warned of, in these words.
     pub fn warns(&self, words: &str) -> bool {
         self.is_allowed() && matches!(self.warnings()[..], [only] if only.contains(words))
