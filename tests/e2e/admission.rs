@@ -27,7 +27,6 @@ const WEBHOOKS: usize = 7;
 #[tokio::test]
 async fn what_is_wrong_is_refused_and_what_may_be_is_warned_of_before_anything_is_stored() {
     with_kubedr("admission", async |kubedr| {
-        kubedr.admit("self-signed").await?;
         what_is_wrong_is_refused(kubedr).await?;
         a_dry_run_is_judged_and_changes_nothing(kubedr).await?;
         a_location_in_use_is_missed(kubedr).await?;

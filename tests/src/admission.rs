@@ -18,10 +18,8 @@ use crate::{Installation, until};
 const OPERATORS: &str = "app.kubernetes.io/name=kubedr,app.kubernetes.io/component=operator";
 
 impl Installation {
-    /// Applies an overlay of `config` that has webhooks, and waits until the API server asks them.
-    pub async fn admit(&self, overlay: &str) -> Result<()> {
-        self.install(overlay).await?;
-        self.wait_until_operator_is_ready().await?;
+    /// Waits until a policy that is wrong is refused: until then the API server may ask nobody, and take everything.
+    pub async fn wait_until_admission_answers(&self) -> Result<()> {
         // No schema knows what a schedule is.
         let wrong = self.policy("wrong", "s3", &json!({ "schedule": "every night" }));
         until("the API server to ask about a policy", async || {

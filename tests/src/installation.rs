@@ -69,9 +69,7 @@ pub async fn with_kubedr_on(
     test: impl AsyncFnOnce(&Installation) -> Result<()>,
 ) {
     with_namespace(cluster, name, async |installation| {
-        installation.install("default").await?;
-        installation.wait_until_operator_is_ready().await?;
-        installation.make_secrets().await?;
+        installation.set_up().await?;
         test(installation).await
     })
     .await;
@@ -117,6 +115,13 @@ impl Installation {
             installation.bucket.clear().context("failed to empty the bucket of an earlier run")?;
         }
         Ok(installation)
+    }
+
+    /// Installs kubedr, waits until it serves, and makes the Secrets that tests name.
+    pub async fn set_up(&self) -> Result<()> {
+        self.install("default").await?;
+        self.wait_until_operator_is_ready().await?;
+        self.make_secrets().await
     }
 
     /// The operator's metrics, by its Service and over the API server.
@@ -251,7 +256,7 @@ impl Installation {
         Ok(())
     }
 
-    /// Waits until the operator serves.
+    /// Waits until the operator serves, and the API server asks it: each overlay with an operator has webhooks.
     pub async fn wait_until_operator_is_ready(&self) -> Result<()> {
         let deployments = self.api::<Deployment>();
         until("the operator to be ready", async || {
@@ -265,10 +270,7 @@ impl Installation {
         })
         .await?;
         // kube-proxy hears a moment later who is ready.
-        until("the webhooks to answer", async || {
-            Ok(self.try_out(self.location("nobodys")).await.map_err(|error| format!("{error:#}")))
-        })
-        .await
+        self.wait_until_admission_answers().await
     }
 
     /// Deletes the namespace and what is cluster-wide, and waits until it is gone.

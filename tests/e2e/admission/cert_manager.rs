@@ -31,7 +31,7 @@ async fn a_certificate_of_cert_manager_is_taken_and_its_renewal_fails_no_request
 async fn is_taken_and_renewed(kubedr: &Installation) -> Result<()> {
     kubedr.install("cert-manager").await?;
     let first = issued(kubedr, None).await?;
-    kubedr.admit("cert-manager").await?;
+    kubedr.wait_until_operator_is_ready().await?;
     is_in_use(kubedr, &first, PATIENCE).await?;
     Crowd::served(kubedr, async |crowd| {
         crowd.is_answered(MANY).await?;

@@ -26,7 +26,6 @@ const MANY: usize = 200;
 #[tokio::test]
 async fn of_two_replicas_both_answer_and_within_15_seconds_the_other_leads_and_nothing_is_done_twice() {
     with_kubedr("replicas", async |kubedr| {
-        kubedr.admit("self-signed").await?;
         kubedr.scale(2).await?;
         let leader = both_answer_and_one_leads(kubedr).await?;
         let (killed, turned_away) = Crowd::during(kubedr, async |crowd| {
@@ -48,7 +47,6 @@ async fn of_two_replicas_both_answer_and_within_15_seconds_the_other_leads_and_n
 #[tokio::test]
 async fn a_replica_that_is_told_to_go_leaves_no_request_without_an_answer() {
     with_kubedr("leaving", async |kubedr| {
-        kubedr.admit("self-signed").await?;
         kubedr.scale(2).await?;
         Crowd::served(kubedr, async |crowd| {
             crowd.is_answered(MANY).await?;

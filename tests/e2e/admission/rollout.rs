@@ -10,7 +10,6 @@ const MANY: usize = 200;
 #[tokio::test]
 async fn another_operator_takes_the_place_of_the_one_before_and_no_request_fails() {
     with_kubedr("rollout", async |kubedr| {
-        kubedr.admit("default").await?;
         Crowd::served(kubedr, async |crowd| {
             crowd.is_answered(MANY).await?;
             begins_anew(kubedr).await?;

@@ -30,7 +30,6 @@ fn is_patient() -> bool {
 #[tokio::test]
 async fn a_certificate_that_grows_old_is_followed_with_its_authority_and_no_request_fails() {
     with_kubedr("rotation", async |kubedr| {
-        kubedr.admit("self-signed").await?;
         kubedr.scale(2).await?;
         let old = grows_old(kubedr).await?;
         is_in_use(kubedr, &old, PATIENCE).await?;

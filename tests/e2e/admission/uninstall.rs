@@ -19,6 +19,7 @@ async fn with_the_operator_gone_its_namespace_goes_and_all_that_was_installed() 
         let gone = kubedr.remove_namespace(&kubedr.namespace);
         tokio::time::timeout(PATIENCE, gone).await.context("the namespace does not go")??;
         note(&format!("a namespace went in {:.1} s without its operator", begin.elapsed().as_secs_f32()));
+        kubedr.set_up().await?;
         is_full_and_left_alone(kubedr).await?;
         is_uninstalled(kubedr).await
     })
@@ -27,8 +28,6 @@ async fn with_the_operator_gone_its_namespace_goes_and_all_that_was_installed() 
 
 /// Has what a user makes and what came of it, and then no operator.
 async fn is_full_and_left_alone(kubedr: &Installation) -> Result<()> {
-    kubedr.admit("self-signed").await?;
-    kubedr.make_secrets().await?;
     kubedr.ready_policy(&json!({})).await?;
     kubedr.successful_backup("etcd").await?;
     kubedr.scale(0).await?;
