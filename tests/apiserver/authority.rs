@@ -110,9 +110,17 @@ impl Objects {
         .await
     }
 
+    /// Takes away what of both is still there.
     async fn removed(&self) -> Result<()> {
-        self.mutating.delete(&self.name, &DeleteParams::default()).await?;
-        self.validating.delete(&self.name, &DeleteParams::default()).await?;
+        let params = DeleteParams::default();
+        let mutating = self.mutating.delete(&self.name, &params).await.map(drop);
+        let validating = self.validating.delete(&self.name, &params).await.map(drop);
+        for removed in [mutating, validating] {
+            match removed {
+                Err(kube::Error::Api(status)) if status.is_not_found() => {}
+                removed => removed.context("failed to delete a configuration")?,
+            }
+        }
         Ok(())
     }
 }
@@ -121,6 +129,17 @@ impl Objects {
 fn carried(configurations: &[Value; 2]) -> Vec<&Value> {
     let webhooks = configurations.iter().filter_map(|one| one["webhooks"].as_array()).flatten();
     webhooks.map(|webhook| &webhook["clientConfig"]["caBundle"]).collect()
+}
+
+/// A test on what is installed, which is taken away in the end.
+async fn with_installed(name: &str, test: impl AsyncFnOnce(&Installation, &Objects) -> Result<()>) {
+    with_kinds(name, async |kubedr| {
+        install(kubedr).await?;
+        let objects = Objects::of(kubedr);
+        test(kubedr, &objects).await?;
+        objects.removed().await
+    })
+    .await;
 }
 
 /// A test while two replicas keep certificates.
@@ -138,9 +157,7 @@ async fn beside(
 
 #[tokio::test]
 async fn two_replicas_keep_one_pair_and_what_is_applied_again_takes_nothing_away() {
-    with_kinds("authority", async |kubedr| {
-        install(kubedr).await?;
-        let objects = Objects::of(kubedr);
+    with_installed("authority", async |kubedr, objects| {
         let installed = objects.configurations().await?;
         beside(kubedr, async |replicas| {
             let bundle = objects.settled(replicas).await?;
@@ -154,17 +171,14 @@ async fn two_replicas_keep_one_pair_and_what_is_applied_again_takes_nothing_away
             assert_eq!(objects.settled(replicas).await?, bundle);
             Ok(())
         })
-        .await?;
-        objects.removed().await
+        .await
     })
     .await;
 }
 
 #[tokio::test]
 async fn authorities_that_somebody_took_away_come_back() {
-    with_kinds("taken-away", async |kubedr| {
-        install(kubedr).await?;
-        let objects = Objects::of(kubedr);
+    with_installed("taken-away", async |kubedr, objects| {
         beside(kubedr, async |replicas| {
             let bundle = objects.settled(replicas).await?;
             let patch = json!([{ "op": "remove", "path": "/webhooks/1/clientConfig/caBundle" }]);
@@ -173,17 +187,15 @@ async fn authorities_that_somebody_took_away_come_back() {
             assert_eq!(objects.settled(replicas).await?, bundle);
             Ok(())
         })
-        .await?;
-        objects.removed().await
+        .await
     })
     .await;
 }
 
 #[tokio::test]
 async fn nothing_is_written_over_what_changed_since_it_was_read() {
-    with_kinds("overtaken", async |kubedr| {
-        install(kubedr).await?;
-        let (objects, ctx) = (Objects::of(kubedr), context(kubedr));
+    with_installed("overtaken", async |kubedr, objects| {
+        let ctx = context(kubedr);
         let mut secret = objects.secrets.get(names::WEBHOOK_AUTHORITY).await?;
         let seen = Target::as_seen(&objects.validating.get(&objects.name).await?);
         let labelled = Patch::Merge(json!({ "metadata": { "labels": { "somebody": "else" } } }));
