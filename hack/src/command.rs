@@ -70,6 +70,12 @@ fn said(output: &Output) -> String {
     if errors.is_empty() { String::from_utf8_lossy(&output.stdout).trim().to_owned() } else { errors }
 }
 
+/// What a command sets a variable of the environment to.
+#[cfg(test)]
+pub fn variable<'command>(command: &'command Command, name: &str) -> Option<&'command std::ffi::OsStr> {
+    command.get_envs().find(|(found, _)| *found == name).and_then(|(_, value)| value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -161,6 +161,17 @@ fn write_if_other(path: &Path, content: &[u8]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::variable;
+
+    #[test]
+    fn the_copy_is_held_to_its_own_snapshots() {
+        let copy = Copy { folder: "/cache/mutate".into(), toolchain: Toolchain::made_up() };
+        let mutations: Vec<Mutation> = serde_json::from_str(LIST).unwrap();
+        let cargo = copy.cargo(&mutations[0]);
+        assert_eq!(variable(&cargo, "INSTA_WORKSPACE_ROOT"), Some("/cache/mutate".as_ref()));
+        assert_eq!(variable(&cargo, "CARGO_TARGET_DIR"), Some("/cache/target-mutate".as_ref()));
+        assert_eq!(cargo.get_current_dir(), Some(Path::new("/cache/mutate")));
+    }
 
     #[test]
     fn every_guard_of_the_list_is_in_its_file_once() {

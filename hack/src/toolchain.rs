@@ -98,10 +98,13 @@ fn keep_others_out(target_folder: &Path) -> Result<()> {
 /// Fails in another checkout than the one that this program was compiled in, by whose time cargo may have taken it for
 /// new.
 pub fn check_checkout() -> Result<()> {
-    let compiled = Path::new(env!("CARGO_MANIFEST_DIR"));
     // cargo says where the program is that it runs; a test says where it is itself.
     let run = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-    match run.filter(|run| run.file_name() == compiled.file_name() && run != compiled) {
+    check_folders(Path::new(env!("CARGO_MANIFEST_DIR")), run.as_deref())
+}
+
+fn check_folders(compiled: &Path, run: Option<&Path>) -> Result<()> {
+    match run.filter(|run| run.file_name() == compiled.file_name() && *run != compiled) {
         Some(run) => bail!(
             "this program was compiled in {}: `touch {}` and try again",
             compiled.display(),
@@ -126,8 +129,37 @@ fn field<'text>(version: &'text str, name: &str) -> Option<&'text str> {
 }
 
 #[cfg(test)]
+impl Toolchain {
+    /// One of which nothing was asked.
+    pub fn made_up() -> Self {
+        Self { host: "host".to_owned(), target_folder: "/output".into() }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::variable;
+
+    #[test]
+    fn a_program_that_was_compiled_in_another_checkout_says_what_to_do() {
+        let compiled = Path::new("/one/hack");
+        let error = check_folders(compiled, Some(Path::new("/other/hack"))).expect_err("it is another's");
+        let words = "this program was compiled in /one/hack: `touch /other/hack/src/main.rs` and try again";
+        assert_eq!(error.to_string(), words);
+        check_folders(compiled, Some(compiled)).expect("it is this one's");
+        check_folders(compiled, Some(Path::new("/one/tests"))).expect("a test started it");
+        check_folders(compiled, None).expect("nobody says where it is");
+    }
+
+    #[test]
+    fn who_was_compiled_elsewhere_looks_for_snapshots_and_lints_in_this_checkout() {
+        for cargo in [Toolchain::made_up().cargo(), Toolchain::made_up().fuzzing()] {
+            for name in ["INSTA_WORKSPACE_ROOT", "CLIPPY_CONF_DIR"] {
+                assert_eq!(variable(&cargo, name), Some(repository().as_os_str()), "{name}");
+            }
+        }
+    }
 
     #[test]
     fn facts_are_read_from_what_rustc_prints() {
