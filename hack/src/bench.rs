@@ -122,11 +122,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 fn admission(Admission { pairs, connections, seconds, json }: &Admission) -> Result<()> {
     // Minutes, the first time.
     CERT_MANAGER.ensure()?;
-    image::compile(true)?;
-    let request = json!({
+    let program = image::operator_program()?;
+    on_control_plane(&json!({
         "bench": "admission", "pairs": pairs, "connections": connections, "seconds": seconds, "json": json,
-    });
-    on_control_plane(&request)
+        "program": program,
+    }))
 }
 
 /// Needs an API server only to know how objects are stored.

@@ -37,7 +37,7 @@ pub struct Request {
     /// How long it is watched at rest.
     #[serde(default)]
     quiet_seconds: u64,
-    /// Its program.
+    /// The operator's program.
     #[serde(default)]
     program: PathBuf,
     /// One JSON object a row instead of a table.

@@ -18,6 +18,7 @@ mod file_tree;
 mod host_folder;
 mod installation;
 pub mod load;
+pub mod loopback;
 mod metadata;
 mod node_pod;
 mod notes;

@@ -40,6 +40,16 @@ impl Running {
         Ok(())
     }
 
+    /// Its number, as long as it goes on.
+    pub fn id(&self) -> Result<u32> {
+        self.child.id().with_context(|| format!("{} has ended", self.what))
+    }
+
+    /// Ends it at once.
+    pub async fn kill(&mut self) -> Result<()> {
+        self.child.kill().await.with_context(|| format!("failed to kill {}", self.what))
+    }
+
     /// What it has said so far.
     pub fn said(&self) -> String {
         std::fs::read_to_string(self.log.path()).unwrap_or_else(|error| error.to_string())

@@ -14,7 +14,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::resource::{UsageWho, getrusage};
+use nix::{
+    sys::resource::{UsageWho, getrusage},
+    time::ClockId,
+    unistd::Pid,
+};
 use serde::{Deserialize, Serialize};
 
 /// How often memory is looked at: often enough for peaks, seldom enough to cost under one percent of a core.
@@ -129,6 +133,14 @@ pub fn anonymous(process: u32) -> Option<(String, u64)> {
     Some((field("Name:")?.to_owned(), kibibytes << 10))
 }
 
+/// Processor time that a process has taken so far, with all its threads, in its own code and in the kernel's. Not as
+/// `/proc` tells it, in hundredths of a second.
+pub fn processor_time(process: u32) -> Result<Duration> {
+    let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(process.try_into()?));
+    let time = clock.and_then(ClockId::now).context("failed to read the process's clock")?;
+    Ok(time.into())
+}
+
 /// Bytes that this process and its ended children made the kernel write, as proc(5) counts them.
 fn written() -> Result<u64> {
     let text = fs::read_to_string("/proc/self/io").context("failed to read /proc/self/io")?;
@@ -165,6 +177,17 @@ mod tests {
         let text = "rss 1\ntotal_rss_huge 2\ntotal_rss 3\n";
         assert_eq!(figure(text, "total_rss"), Some(3));
         assert_eq!(figure(text, "anon"), None);
+    }
+
+    #[test]
+    fn processor_time_is_that_of_one_process_while_it_is_there() {
+        let before = processor_time(std::process::id()).expect("this one runs");
+        let mut idle = Command::new("sleep").arg("60").spawn().expect("sleep");
+        let of_idle = processor_time(idle.id());
+        idle.kill().and_then(|()| idle.wait()).expect("it ends");
+        assert!(of_idle.expect("it ran") < Duration::from_secs(1));
+        assert!(processor_time(idle.id()).is_err(), "it is gone");
+        assert!(processor_time(std::process::id()).expect("this one runs") > before);
     }
 
     #[test]

@@ -1,21 +1,19 @@
 //! Who is asked: a process of its own, started anew for each turn, so that its memory is that of this turn.
 use std::{
-    fs::{self, File},
-    net::{SocketAddr, TcpListener},
+    fs,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    process::Stdio,
 };
 
-use anyhow::{Context, Result, ensure};
-use kubedr_tests::{Installation, programs, until};
+use anyhow::{Context, Result};
+use kubedr_tests::{
+    Installation, OperatorProcess, Program, Running,
+    loopback::{free, get},
+    programs, until,
+};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    process::{Child, Command},
-};
 
 use super::asker::NAME;
 
@@ -32,19 +30,23 @@ pub struct Shown {
     pub authority: CertificateDer<'static>,
 }
 
-/// What both sides have: a folder for the certificate, and for what they say.
-pub struct Place {
+/// What both sides have: an API server, and a folder with the certificate.
+pub struct Place<'a> {
+    kubedr: &'a Installation,
     folder: TempDir,
     shown: Shown,
+    /// The operator.
+    operator: &'a Path,
     /// cert-manager's webhook.
     webhook: PathBuf,
 }
 
 /// A process that answers reviews; it ends with this value.
-pub struct Answerer {
-    process: Child,
-    port: u16,
-    log: PathBuf,
+pub enum Answerer {
+    /// The operator.
+    Ours(OperatorProcess),
+    /// cert-manager's webhook, and where it is asked.
+    Theirs(Running, SocketAddr),
 }
 
 impl Shown {
@@ -58,14 +60,14 @@ impl Shown {
     }
 }
 
-impl Place {
+impl<'a> Place<'a> {
     /// Makes it, with a certificate.
-    pub async fn new() -> Result<Self> {
+    pub async fn new(kubedr: &'a Installation, operator: &'a Path) -> Result<Self> {
         let (folder, shown) = (tempfile::tempdir()?, Shown::new()?);
         fs::write(folder.path().join("tls.crt"), &shown.certificate)?;
         fs::write(folder.path().join("tls.key"), &shown.key)?;
         let webhook = programs("cert-manager").await?.join("cert-manager-webhook");
-        Ok(Self { folder, shown, webhook })
+        Ok(Self { kubedr, folder, shown, operator, webhook })
     }
 
     /// By what both are known.
@@ -73,95 +75,63 @@ impl Place {
         &self.shown.authority
     }
 
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
     /// The operator as it is shipped, which leads and has read what there is.
-    pub async fn ours(&self, kubedr: &Installation) -> Result<Answerer> {
-        let [port, health] = free_ports()?;
-        // Beside this very program.
-        let mut operator = Command::new(std::env::current_exe()?.with_file_name("operator"));
-        operator.args(["--namespace", &kubedr.namespace, "--agent-image", "kubedr/agent:bench"]);
-        operator.arg("--webhook-certificates").arg(self.folder.path());
-        operator.args(["--webhook-port", &port.to_string(), "--metrics-address", "127.0.0.1:0"]);
-        operator.args(["--health-address", &format!("127.0.0.1:{health}")]);
-        self.start(operator, port).await?.once_ready(health, "/readyz").await
+    pub async fn ours(&self) -> Result<Answerer> {
+        let folder = self.folder.path();
+        let mut operator = OperatorProcess::start(self.kubedr, self.operator, folder, true).await?;
+        let ready = operator.wait_until_it_leads().await;
+        ready.with_context(|| format!("the last that it said is: {}", end_of(&operator.said())))?;
+        Ok(Answerer::Ours(operator))
     }
 
     /// cert-manager's webhook.
     pub async fn theirs(&self) -> Result<Answerer> {
-        let [port, health] = free_ports()?;
-        let mut webhook = Command::new(&self.webhook);
-        webhook.arg("--kubeconfig").arg(std::env::var("KUBECONFIG").context("no KUBECONFIG")?);
-        webhook.arg("--tls-cert-file").arg(self.file("tls.crt"));
-        webhook.arg("--tls-private-key-file").arg(self.file("tls.key"));
-        webhook.args(["--secure-port", &port.to_string(), "--healthz-port", &health.to_string()]);
-        self.start(webhook, port).await?.once_ready(health, "/healthz").await
+        let [reviews, health] = free()?;
+        let file = |name: &str| self.folder.path().join(name);
+        let webhook = Program::new(&self.webhook).args(["--kubeconfig", self.kubedr.cluster.kubeconfig()?]);
+        let webhook = webhook.arg("--tls-cert-file").arg(file("tls.crt"));
+        let webhook = webhook.arg("--tls-private-key-file").arg(file("tls.key"));
+        let webhook = webhook.args(["--secure-port", &reviews.port().to_string()]);
+        let webhook = webhook.args(["--healthz-port", &health.port().to_string()]);
+        let mut webhook = webhook.start()?;
+        let ready = until("the process to be ready", async || {
+            webhook.goes_on()?;
+            Ok(get(health, "/healthz").await)
+        })
+        .await;
+        ready.with_context(|| format!("the last that it said is: {}", end_of(&webhook.said())))?;
+        Ok(Answerer::Theirs(webhook, reviews))
     }
-
-    async fn start(&self, mut program: Command, port: u16) -> Result<Answerer> {
-        let log = self.file("log");
-        let said = File::create(&log)?;
-        program.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said).kill_on_drop(true);
-        let name = program.as_std().get_program().display().to_string();
-        let process = program.spawn().with_context(|| format!("failed to start {name}"))?;
-        Ok(Answerer { process, port, log })
-    }
-}
-
-/// Ports that nobody listens at.
-fn free_ports() -> Result<[u16; 2]> {
-    let free = || TcpListener::bind("127.0.0.1:0").context("no port is free");
-    // Both are held until both are known.
-    let (one, other) = (free()?, free()?);
-    Ok([one.local_addr()?.port(), other.local_addr()?.port()])
 }
 
 impl Answerer {
-    async fn once_ready(mut self, port: u16, path: &str) -> Result<Self> {
-        let ready = until("the process to be ready", async || {
-            let ended = self.process.try_wait()?;
-            ensure!(ended.is_none(), "the process ended by itself: {ended:?}");
-            Ok(is_well(port, path).await)
-        })
-        .await;
-        ready.with_context(|| format!("the last that it said is: {}", end_of(&self.log)))?;
-        Ok(self)
-    }
-
     /// Where it is asked.
     pub fn address(&self) -> SocketAddr {
-        ([127, 0, 0, 1], self.port).into()
+        match self {
+            Self::Ours(operator) => (Ipv4Addr::LOCALHOST, operator.reviews).into(),
+            Self::Theirs(_, address) => *address,
+        }
     }
 
     /// Its number.
     pub fn process(&self) -> Result<u32> {
-        self.process.id().context("the process has ended")
+        match self {
+            Self::Ours(operator) => Ok(operator.id()),
+            Self::Theirs(webhook, _) => webhook.id(),
+        }
     }
 
     /// Ends it, and returns the last that it said.
-    pub async fn end(&mut self) -> Result<String> {
-        self.process.kill().await.context("failed to end the process")?;
-        Ok(end_of(&self.log))
+    pub async fn end(mut self) -> Result<String> {
+        let said = match &mut self {
+            Self::Ours(operator) => operator.kill().await.map(|()| operator.said()),
+            Self::Theirs(webhook, _) => webhook.kill().await.map(|()| webhook.said()),
+        };
+        said.map(|said| end_of(&said))
     }
 }
 
-async fn is_well(port: u16, path: &str) -> Result<(), String> {
-    let asked = async {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {NAME}\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        ensure!(answer.starts_with("HTTP/1.1 200 "), "answered {answer:?}");
-        Ok(())
-    };
-    asked.await.map_err(|error| format!("{error:#}"))
-}
-
-fn end_of(log: &Path) -> String {
-    let text = fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<_> = text.lines().collect();
+fn end_of(log: &str) -> String {
+    let lines: Vec<_> = log.lines().collect();
     lines[lines.len().saturating_sub(SHOWN)..].join("\n")
 }

@@ -5,8 +5,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use kubedr_tests::stopwatch::anonymous;
-use nix::{time::ClockId, unistd::Pid};
+use kubedr_tests::stopwatch::{anonymous, processor_time};
 
 use super::asker::Span;
 
@@ -24,24 +23,17 @@ pub struct Taken {
 /// Watches a process from the beginning to the end.
 pub fn watch(process: u32, Span { begin, end }: Span) -> Result<Taken> {
     sleep(begin.saturating_duration_since(Instant::now()));
-    let before = cpu(process)?;
+    let before = processor_time(process)?;
     let mut memory = 0;
     loop {
         let (_, bytes) = anonymous(process).context("the process has ended")?;
         memory = bytes.max(memory);
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Ok(Taken { cpu: cpu(process)?.saturating_sub(before), memory });
+            return Ok(Taken { cpu: processor_time(process)?.saturating_sub(before), memory });
         }
         sleep(left.min(INTERVAL));
     }
-}
-
-/// All that a process has taken so far; `/proc` counts in hundredths of a second.
-fn cpu(process: u32) -> Result<Duration> {
-    let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(process.try_into()?));
-    let time = clock.and_then(ClockId::now).context("failed to read the process's clock")?;
-    Ok(time.into())
 }
 
 #[cfg(test)]

@@ -50,11 +50,12 @@ struct Level {
 
 /// Measures each number of connections, and returns the rows.
 pub async fn run(kubedr: &Installation, request: &Request) -> Result<Vec<Row>> {
+    kubedr.install("rbac").await?;
     let mut location = json!(samples::location());
     location["metadata"]["namespace"] = json!(kubedr.namespace);
     // A policy that goes nowhere would be warned of.
     kubedr.apply(location).await?;
-    let bench = Bench::new(kubedr, Duration::from_secs(request.seconds)).await?;
+    let bench = Bench::new(kubedr, request).await?;
     let level = |connections: &usize| Level { connections: *connections, turns: Vec::new() };
     let mut levels: Vec<_> = request.connections.iter().map(level).collect();
     for number in 1..=request.pairs {
@@ -71,26 +72,26 @@ pub async fn run(kubedr: &Installation, request: &Request) -> Result<Vec<Row>> {
 
 /// Everything that is the same for all turns.
 struct Bench<'a> {
-    kubedr: &'a Installation,
-    place: Place,
+    place: Place<'a>,
     length: Duration,
     ours: Review,
     theirs: Review,
 }
 
 impl<'a> Bench<'a> {
-    async fn new(kubedr: &'a Installation, length: Duration) -> Result<Self> {
+    async fn new(kubedr: &'a Installation, request: &'a Request) -> Result<Self> {
         let (ours, theirs) = (review::ours(&kubedr.namespace)?, review::theirs()?);
-        Ok(Self { kubedr, place: Place::new().await?, length, ours, theirs })
+        let place = Place::new(kubedr, &request.program).await?;
+        Ok(Self { place, length: Duration::from_secs(request.seconds), ours, theirs })
     }
 
     async fn pair(&self, connections: usize, is_ours_first: bool) -> Result<(Turn, Turn)> {
-        let ours = async { self.turn(self.place.ours(self.kubedr).await?, &self.ours, connections).await };
+        let ours = async { self.turn(self.place.ours().await?, &self.ours, connections).await };
         let theirs = async { self.turn(self.place.theirs().await?, &self.theirs, connections).await };
         both(is_ours_first, ours, theirs).await
     }
 
-    async fn turn(&self, mut answerer: Answerer, review: &Review, connections: usize) -> Result<Turn> {
+    async fn turn(&self, answerer: Answerer, review: &Review, connections: usize) -> Result<Turn> {
         let turn = self.asked(&answerer, review, connections).await;
         let said = answerer.end().await?;
         turn.with_context(|| format!("the last that it said is: {said}"))
