@@ -8,8 +8,11 @@ mod snapshot;
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
-use kubedr_tests::{with_kinds, with_kubedr};
-use serde::Deserialize;
+use kubedr_tests::{Installation, with_kinds, with_kubedr};
+use serde::{Deserialize, Serialize};
+
+/// What the benches' namespace is called.
+const NAME: &str = "bench";
 
 /// What `cargo xtask bench` was asked for.
 #[derive(Clone, Debug, Deserialize)]
@@ -72,30 +75,29 @@ async fn bench() -> Result<()> {
     }
     let request = request()?;
     match request.bench {
-        Kind::Snapshot => report::print(&snapshot::run(&request).await?, request.json, report::table),
-        Kind::Backup => {
-            with_kubedr("bench", async |installation| {
-                let rows = backup::run(installation, &request).await?;
-                report::print(&rows, request.json, report::table)
-            })
-            .await;
-            Ok(())
-        }
-        Kind::Operator => {
-            with_kinds("bench", async |installation| {
-                let rows = operator::run(installation, &request).await?;
-                report::print(&rows, request.json, operator::table)
-            })
-            .await;
-            Ok(())
-        }
-        Kind::Admission => {
-            with_kinds("bench", async |kubedr| {
-                let rows = admission::run(kubedr, &request).await?;
-                report::print(&rows, request.json, report::table)
-            })
-            .await;
-            Ok(())
+        Kind::Snapshot => return report::print(&snapshot::run(&request).await?, request.json, report::table),
+        Kind::Backup => request.measure(backup::run, report::table).await,
+        Kind::Operator => request.measure(operator::run, operator::table).await,
+        Kind::Admission => request.measure(admission::run, report::table).await,
+    }
+    Ok(())
+}
+
+impl Request {
+    /// Measures in a namespace of the bench's own, and prints what was found.
+    async fn measure<R: Serialize>(
+        &self,
+        run: impl AsyncFnOnce(&Installation, &Self) -> Result<Vec<R>>,
+        table: impl FnOnce(&[R]) -> String,
+    ) {
+        let measured = async |kubedr: &Installation| {
+            report::print(&Box::pin(run(kubedr, self)).await?, self.json, table)
+        };
+        if matches!(self.bench, Kind::Backup) {
+            with_kubedr(NAME, measured).await;
+        } else {
+            // Whoever needs an operator starts it.
+            with_kinds(NAME, measured).await;
         }
     }
 }
