@@ -46,7 +46,7 @@ pub struct Row {
 
 /// Measures each size, and returns the rows.
 pub async fn run(kubedr: &Installation, request: &Request) -> Result<Vec<Row>> {
-    kubedr.install("default").await?;
+    kubedr.install("rbac").await?;
     let bench = Bench { cluster: &kubedr.cluster, scene: Scene::set(kubedr).await?, request };
     let mut rows = bench.idle(false, "idle").await?;
     rows.extend(bench.idle(true, "idle, webhooks").await?);
