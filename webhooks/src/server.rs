@@ -1,17 +1,17 @@
-//! TLS for whoever asks: a bounded number of connections, each with deadlines, and an end that loses no answer.
+//! HTTP for whoever asks: a bounded number of connections, each with deadlines, and an end that loses no answer.
 //!
 //! ```text
-//! accept ─▶ room? ─▶ handshake ─▶ request, answer, request, … ─▶ too long at one thing, or told to leave
+//! accept ─▶ room? ─▶ handshake, if there is TLS ─▶ request, answer, request, … ─▶ too long at one thing, or told to leave
 //! ```
 //!
-//! The API server keeps its connections, so they live for as long as it likes. Any pod of the cluster may open
-//! others: where there is no room, one goes of whoever has the most.
+//! Every pod of the cluster may open connections, and the process behind them has backups to watch: where there is no
+//! room, one goes of whoever has the most. The API server keeps those that it has over TLS for as long as it likes.
 //!
 //! It does not ask again what it asked in the moment in which a connection is closed. So at the end each answer says
 //! that it is its connection's last, and those on which nothing is asked are closed some seconds later.
 mod seat;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::{
@@ -29,7 +29,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{either::Either, sync::CancellationToken};
 
 use crate::{
     certificates::Certificates,
@@ -50,10 +50,10 @@ pub struct Bounds {
     pub handshake: Duration,
     /// How long from a connection's begin to the end of the first request's head.
     pub silence: Duration,
-    /// How long from one answer to the end of the next request's head. More than the 90 s for which the API server keeps
-    /// a connection.
+    /// How long from one answer, which has to be read, to the end of the next request's head. By default more than the
+    /// 90 s for which the API server keeps a connection.
     pub idle: Duration,
-    /// How long from there to the answer; longer than the API server waits.
+    /// How long from there to the answer; by default longer than the API server waits.
     pub answer: Duration,
     /// How long all goes on after the word to stop, so that every API server hears that nobody is here: of the Service,
     /// or of the last answer on a connection that it keeps.
@@ -81,24 +81,34 @@ impl Default for Bounds {
 #[error("failed to set up TLS")]
 pub struct NoTls(#[source] rustls::Error);
 
-/// Serves a router over TLS.
+/// Serves a router.
 #[derive(Clone)]
 pub struct Server(Arc<Parts>);
 
 struct Parts {
-    acceptor: TlsAcceptor,
+    tls: Option<TlsAcceptor>,
     http: http1::Builder,
     router: Router,
     bounds: Bounds,
 }
 
 impl Server {
-    /// A server that shows the certificate that is in use when somebody connects.
+    /// A server over TLS, which shows the certificate that is in use when somebody connects.
     pub fn new(certificates: Certificates, router: Router, bounds: Bounds) -> Result<Self, NoTls> {
-        let acceptor = TlsAcceptor::from(Arc::new(tls(certificates).map_err(NoTls)?));
+        let tls = TlsAcceptor::from(Arc::new(tls(certificates).map_err(NoTls)?));
+        Ok(Self::of(Some(tls), router, bounds))
+    }
+
+    /// A server without TLS, for few words: a connection that waited for the next request would keep its place, so each
+    /// ends with its first answer.
+    pub fn plain(router: Router, bounds: Bounds) -> Self {
+        Self::of(None, router, bounds)
+    }
+
+    fn of(tls: Option<TlsAcceptor>, router: Router, bounds: Bounds) -> Self {
         let mut http = http1::Builder::new();
-        http.max_buf_size(LONGEST_HEAD);
-        Ok(Self(Arc::new(Parts { acceptor, http, router, bounds })))
+        http.max_buf_size(LONGEST_HEAD).keep_alive(tls.is_some());
+        Self(Arc::new(Parts { tls, http, router, bounds }))
     }
 
     /// Serves whoever comes until some time after it was told to stop, and then whoever has asked; returns when all are
@@ -136,7 +146,8 @@ async fn accepted(listener: &TcpListener) -> (TcpStream, IpAddr) {
         match listener.accept().await {
             Ok((stream, from)) => return (stream, from.ip()),
             Err(error) => {
-                tracing::warn!(error = model::chain(&error), "webhooks failed to accept a connection");
+                let address = listener.local_addr().ok();
+                tracing::warn!(?address, error = model::chain(&error), "failed to accept a connection");
                 sleep(PAUSE).await;
             }
         }
@@ -157,7 +168,11 @@ fn tls(certificates: Certificates) -> Result<ServerConfig, rustls::Error> {
 impl Parts {
     /// One connection, from its first byte to its last. Who breaks off or is slow is not our trouble.
     async fn answer(&self, stream: TcpStream, seat: &Seat, stop: &CancellationToken) {
-        let Some(Some(stream)) = seat.leave.run_until_cancelled(self.greeted(stream)).await else { return };
+        let stream = match seat.leave.run_until_cancelled(self.greeted(stream)).await {
+            Some(Ok(stream)) => stream,
+            Some(Err(error)) => return tracing::debug!(error = model::chain(&error), "a handshake failed"),
+            None => return,
+        };
         let routed = TowerToHyperService::new(self.router.clone());
         let service = service_fn(|request: Request<Incoming>| async {
             let answer = seat.during(routed.call(request)).await;
@@ -178,18 +193,11 @@ impl Parts {
         }
     }
 
-    async fn greeted(&self, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
+    async fn greeted(&self, stream: TcpStream) -> io::Result<Either<TcpStream, TlsStream<TcpStream>>> {
         // An answer is one piece, and nothing follows that it could wait for.
-        let quick = stream.set_nodelay(true);
-        let greeted = timeout(self.bounds.handshake, self.acceptor.accept(stream)).await;
-        match (quick, greeted) {
-            (Ok(()), Ok(Ok(stream))) => Some(stream),
-            (Err(error), _) | (_, Ok(Err(error))) => {
-                tracing::debug!(error = model::chain(&error), "a handshake failed");
-                None
-            }
-            (_, Err(_elapsed)) => None,
-        }
+        stream.set_nodelay(true)?;
+        let Some(tls) = &self.tls else { return Ok(Either::Left(stream)) };
+        timeout(self.bounds.handshake, tls.accept(stream)).await?.map(Either::Right)
     }
 }
 

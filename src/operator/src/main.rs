@@ -10,7 +10,6 @@ mod config;
 mod health;
 mod lead;
 mod metrics;
-mod serve;
 mod start;
 
 use std::process::ExitCode;

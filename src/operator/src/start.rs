@@ -5,7 +5,7 @@
 //! API server answers ─▶ lease ─▶ controllers ┤           webhooks answer on for some seconds
 //!                                            └▶ lease lost: the process ends at once
 //! ```
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use api::{BackupLocation, MetadataBackupPolicy, MetadataBackupRecord, MetadataRestore};
@@ -24,6 +24,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use webhooks::server::{Bounds, Server};
 
 use crate::{
     admission::{self, Desk},
@@ -31,7 +32,6 @@ use crate::{
     health::{self, Health},
     lead::Leadership,
     metrics::{self, Metrics, Told},
-    serve::{Door, listen, serve},
 };
 
 /// How long reconciles may take to end: less than a pod's usual 30 s, and more than a request.
@@ -47,7 +47,7 @@ pub async fn run(config: Config) -> Result<()> {
     let desk = config.webhooks.is_some().then(Desk::default);
     let front = Front { health: Health::default(), metrics: Metrics::new(desk.clone(), clock), desk };
     tokio::select! {
-        () = front.serve(&ports.health, &ports.metrics) => bail!("nobody tells of this process"),
+        () = front.serve(ports.health, ports.metrics) => bail!("nobody tells of this process"),
         done = all(&config, &client, (&front, ports.webhooks), &stopped) => done,
     }
 }
@@ -65,9 +65,15 @@ impl Ports {
             Some(webhooks) => Some(listen("webhooks", &webhooks.addresses).await?),
             None => None,
         };
-        let health = listen(HEALTH.what, &config.health).await?;
-        Ok(Self { health, metrics: listen(METRICS.what, &config.metrics).await?, webhooks })
+        let health = listen("health", &config.health).await?;
+        Ok(Self { health, metrics: listen("metrics", &config.metrics).await?, webhooks })
     }
+}
+
+/// Listens at the first address that can be bound.
+async fn listen(what: &str, addresses: &[SocketAddr]) -> Result<TcpListener> {
+    let listener = TcpListener::bind(addresses).await;
+    listener.with_context(|| format!("failed to listen for {what} at {addresses:?}"))
 }
 
 /// What the process tells of itself, and what it answers.
@@ -77,21 +83,28 @@ struct Front {
     desk: Option<Desk>,
 }
 
-/// How long who comes may take to ask.
-const SILENCE: Duration = Duration::from_secs(2);
-/// How long a question and its answer may take.
-const LONGEST: Duration = Duration::from_secs(10);
-/// Answers are a word: many may ask, so that none keeps the kubelet out.
-const HEALTH: Door = Door { what: "health", most: 1000, silence: SILENCE, longest: LONGEST };
+/// Answers are a word: many may ask, so that none keeps the kubelet out, which gives up after a second.
+const MOST_PROBES: usize = 1000;
 /// Answers are long, and are kept until they are read.
-const METRICS: Door = Door { what: "metrics", most: 16, silence: SILENCE, longest: LONGEST };
+const MOST_SCRAPES: usize = 16;
+
+/// For who asks about this process: seconds to ask, to be given an answer, and to read it.
+fn brief(most: usize) -> Bounds {
+    let [silence, answer, idle] = [2, 2, 6].map(Duration::from_secs);
+    Bounds { most, silence, answer, idle, ..Bounds::default() }
+}
 
 impl Front {
-    /// Does not return.
-    async fn serve(&self, health: &TcpListener, metrics: &TcpListener) {
-        let health = serve(HEALTH, health, health::router(self.health.clone()));
-        let metrics = serve(METRICS, metrics, metrics::router(self.metrics.clone()));
-        tokio::join!(health, metrics);
+    /// Does not return: who asks about this process is answered to its end.
+    async fn serve(&self, health: TcpListener, metrics: TcpListener) {
+        let health = (health, health::router(self.health.clone()), MOST_PROBES);
+        let metrics = (metrics, metrics::router(self.metrics.clone()), MOST_SCRAPES);
+        let mut tasks = JoinSet::new();
+        for (listener, router, most) in [health, metrics] {
+            let server = Server::plain(router, brief(most));
+            tasks.spawn(async move { server.serve(listener, CancellationToken::new()).await });
+        }
+        tasks.join_next().await;
     }
 }
 
@@ -324,5 +337,7 @@ mod tests {
         config.webhooks.iter_mut().for_each(|webhooks| webhooks.addresses = vec![address]);
         let error = run(config).await.expect_err("it is taken");
         assert_eq!(error.to_string(), format!("failed to listen for webhooks at [{address}]"));
+        let next = SocketAddr::from(([127, 0, 0, 1], 0));
+        listen("metrics", &[address, next]).await.expect("the next address is free");
     }
 }

@@ -66,12 +66,14 @@ impl Seat {
 
     /// Returns when it has done one thing for longer than it may.
     pub async fn overstays(&self, bounds: &Bounds) {
+        // What it begins meanwhile may last until then at least.
+        let pause = bounds.answer.min(bounds.idle);
         loop {
-            let until = self.doing().until(bounds);
-            if until <= Instant::now() {
+            let (until, now) = (self.doing().until(bounds), Instant::now());
+            if until <= now {
                 return;
             }
-            sleep_until(until).await;
+            sleep_until(until.min(now + pause)).await;
         }
     }
 

@@ -2,6 +2,7 @@
 mod certificates;
 mod hostile;
 mod location;
+mod plain;
 mod policy;
 mod record;
 mod restore;
