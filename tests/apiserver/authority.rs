@@ -3,7 +3,7 @@
 //! The configurations ask about a kind that nobody has, so that nothing waits for an answer.
 use anyhow::{Context, Result};
 use api::names;
-use controllers::certificates::{MANAGER, keep};
+use controllers::certificates::{Certificates, MANAGER, keep};
 use futures::future::join;
 use jiff::Timestamp;
 use k8s_openapi::api::{
@@ -17,7 +17,6 @@ use kube::{
 use kubedr_tests::{Installation, until, with_kinds};
 use runtime::{Outcome, Target, amend, put_back};
 use serde_json::{Value, json};
-use webhooks::certificates::Certificates;
 
 fn context(kubedr: &Installation) -> runtime::Context {
     runtime::Context::new(kubedr.client.clone(), kubedr.namespace.clone(), MANAGER, now)

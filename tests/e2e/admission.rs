@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use api::{BackupLocation, MetadataBackupPolicy, MetadataBackupRecord};
+use controllers::certificates::Pair;
 use k8s_openapi::{
     ByteString,
     api::{
@@ -19,7 +20,6 @@ use k8s_openapi::{
 use kube::{ResourceExt, api::ListParams, core::NamespaceResourceScope};
 use kubedr_tests::{Installation, Output, figure, until, until_within, with_kubedr};
 use serde_json::{Value, json};
-use webhooks::certificates::Pair;
 
 /// How many webhooks are installed.
 const WEBHOOKS: usize = 7;

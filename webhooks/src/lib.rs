@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! connection ─▶ server: TLS, few and short ─▶ router ─▶ body ─▶ review ─▶ judge ─▶ answer
-//!                 ▲                                                        │
-//!        certificates, read again and again                      api: validate(); others: warnings
+//!                                                                          │
+//!                                                         api: validate(); others: warnings
 //! ```
 //!
 //! There are no rules here: `api` has them, and each reconcile asks the same ones. No client, no side effect, so a
@@ -11,7 +11,6 @@
 //! operator, in the object's status.
 mod answer;
 mod body;
-pub mod certificates;
 mod judge;
 mod metadata;
 mod others;
@@ -25,8 +24,8 @@ use std::{
 };
 
 use api::{
-    AllowedHostPaths, BackupLocation, GROUP, MetadataBackupPolicy, MetadataBackupRecord, MetadataRestore,
-    VERSION,
+    AllowedHostPaths, BackupLocation, MetadataBackupPolicy, MetadataBackupRecord, MetadataRestore,
+    names::{Verb, webhook_path},
 };
 use axum::{
     Router,
@@ -36,7 +35,6 @@ use axum::{
     routing::post,
 };
 use jiff::Timestamp;
-use kube::Resource;
 
 pub use answer::Answer;
 pub use judge::Kind;
@@ -74,34 +72,16 @@ pub struct Told {
     pub took: Duration,
 }
 
-/// What the API server asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
-    /// The object with its defaults.
-    Mutate,
-    /// Whether the object may be.
-    Validate,
-}
-
-/// The path at which the requests of one kind are answered, as upstream had it.
-pub fn path<K: Resource<DynamicType = ()>>(verb: Verb) -> String {
-    let verb = match verb {
-        Verb::Mutate => "mutate",
-        Verb::Validate => "validate",
-    };
-    format!("/{verb}-{}-{VERSION}-{}", GROUP.replace('.', "-"), K::kind(&()).to_lowercase())
-}
-
 /// Answers reviews of every kind, and nothing else.
 pub fn router(admission: Admission) -> Router {
     let desk = Desk { admission, room: Room::default() };
     Router::new()
-        .route(&path::<BackupLocation>(Verb::Mutate), post(mutate::<BackupLocation>))
-        .route(&path::<MetadataBackupPolicy>(Verb::Mutate), post(mutate::<MetadataBackupPolicy>))
-        .route(&path::<BackupLocation>(Verb::Validate), post(validate::<BackupLocation>))
-        .route(&path::<MetadataBackupPolicy>(Verb::Validate), post(validate::<MetadataBackupPolicy>))
-        .route(&path::<MetadataBackupRecord>(Verb::Validate), post(validate::<MetadataBackupRecord>))
-        .route(&path::<MetadataRestore>(Verb::Validate), post(validate::<MetadataRestore>))
+        .route(&webhook_path::<BackupLocation>(Verb::Mutate), post(mutate::<BackupLocation>))
+        .route(&webhook_path::<MetadataBackupPolicy>(Verb::Mutate), post(mutate::<MetadataBackupPolicy>))
+        .route(&webhook_path::<BackupLocation>(Verb::Validate), post(validate::<BackupLocation>))
+        .route(&webhook_path::<MetadataBackupPolicy>(Verb::Validate), post(validate::<MetadataBackupPolicy>))
+        .route(&webhook_path::<MetadataBackupRecord>(Verb::Validate), post(validate::<MetadataBackupRecord>))
+        .route(&webhook_path::<MetadataRestore>(Verb::Validate), post(validate::<MetadataRestore>))
         .with_state(Arc::new(desk))
 }
 

@@ -22,7 +22,11 @@ use hyper::{
     service::{Service, service_fn},
 };
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
-use rustls::{ServerConfig, crypto::aws_lc_rs, server::NoServerSessionStorage};
+use rustls::{
+    ServerConfig,
+    crypto::aws_lc_rs,
+    server::{NoServerSessionStorage, ResolvesServerCert},
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     pin,
@@ -31,10 +35,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{either::Either, sync::CancellationToken};
 
-use crate::{
-    certificates::Certificates,
-    server::seat::{Seat, Seats},
-};
+use self::seat::{Seat, Seats};
 
 /// Pause after a connection could not be accepted: too many open files do not pass at once.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -94,7 +95,11 @@ struct Parts {
 
 impl Server {
     /// A server over TLS, which shows the certificate that is in use when somebody connects.
-    pub fn new(certificates: Certificates, router: Router, bounds: Bounds) -> Result<Self, NoTls> {
+    pub fn new(
+        certificates: Arc<dyn ResolvesServerCert>,
+        router: Router,
+        bounds: Bounds,
+    ) -> Result<Self, NoTls> {
         let tls = TlsAcceptor::from(Arc::new(tls(certificates).map_err(NoTls)?));
         Ok(Self::of(Some(tls), router, bounds))
     }
@@ -155,10 +160,10 @@ async fn accepted(listener: &TcpListener) -> (TcpStream, IpAddr) {
 }
 
 /// No session is kept for another connection: those that come again are few, and would have to be remembered.
-fn tls(certificates: Certificates) -> Result<ServerConfig, rustls::Error> {
+fn tls(certificates: Arc<dyn ResolvesServerCert>) -> Result<ServerConfig, rustls::Error> {
     let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
     let builder = builder.with_safe_default_protocol_versions()?.with_no_client_auth();
-    let mut config = builder.with_cert_resolver(Arc::new(certificates));
+    let mut config = builder.with_cert_resolver(certificates);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
 use model::SnapshotId;
+
+use crate::{GROUP, VERSION};
 
 /// Namespace of the operator and of all its objects where no flag says otherwise.
 pub const DEFAULT_NAMESPACE: &str = "kubedr-system";
@@ -192,6 +195,24 @@ pub fn records(snapshot: &SnapshotId) -> [String; 3] {
 /// Host names of the webhooks' service; the API server asks for the first.
 pub fn webhook_hosts(namespace: &str) -> [String; 2] {
     ["svc", "svc.cluster.local"].map(|domain| format!("{WEBHOOK_SERVICE}.{namespace}.{domain}"))
+}
+
+/// What the API server asks the webhooks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// The object with its defaults.
+    Mutate,
+    /// Whether the object may be.
+    Validate,
+}
+
+/// The path at which the webhooks answer for one kind, as upstream had it.
+pub fn webhook_path<K: Resource<DynamicType = ()>>(verb: Verb) -> String {
+    let verb = match verb {
+        Verb::Mutate => "mutate",
+        Verb::Validate => "validate",
+    };
+    format!("/{verb}-{}-{VERSION}-{}", GROUP.replace('.', "-"), K::kind(&()).to_lowercase())
 }
 
 /// Labels of what works for a location.

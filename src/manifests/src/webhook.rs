@@ -6,10 +6,12 @@
 //!
 //! No configuration carries an authority: who keeps the certificate puts it in, and whoever applies these files
 //! again takes nothing away.
-use api::{BackupLocation, MetadataBackupPolicy, MetadataBackupRecord, MetadataRestore, names};
+use api::{
+    BackupLocation, MetadataBackupPolicy, MetadataBackupRecord, MetadataRestore,
+    names::{self, Verb},
+};
 use kube::Resource;
 use serde_json::{Value, json};
-use webhooks::Verb;
 
 use crate::{
     tree::{File, MARK},
@@ -44,7 +46,7 @@ const WRITTEN: Occasion = Occasion {
     has_object: true,
 };
 
-/// It decides nothing (see [`webhooks::answer`]), so nobody waits for it.
+/// It decides nothing (see `webhooks::answer`), so nobody waits for it.
 const DEFAULTED: Occasion = Occasion { without_answer: "Ignore", seconds: 1, ..WRITTEN };
 
 /// Nothing is made of these but what the operator judges anyway.
@@ -57,7 +59,7 @@ const REMOVED: Occasion =
 /// Both configurations, and the Service.
 pub fn files() -> Vec<File> {
     let configurations = format!(
-        "{MARK} from src/manifests and webhooks/. Do not edit.\n\n\
+        "{MARK} from src/manifests. Do not edit.\n\n\
          Not asked about the operator's own writing, nor about a change that asks for nothing else than before:\n\
          a label, a finalizer, an annotation such as run-now. So an uninstall, and a namespace's deletion, end\n\
          while nobody answers. A status is never asked about.\n\
@@ -114,7 +116,7 @@ fn webhook<K: Resource<DynamicType = ()>>(verb: Verb, occasion: &Occasion) -> Va
         "clientConfig": { "service": {
             "name": names::WEBHOOK_SERVICE,
             "namespace": names::DEFAULT_NAMESPACE,
-            "path": webhooks::path::<K>(verb),
+            "path": names::webhook_path::<K>(verb),
             "port": SERVICE_PORT,
         } },
         "failurePolicy": occasion.without_answer,

@@ -8,7 +8,10 @@ use std::{future::pending, sync::Arc};
 
 use anyhow::{Result, bail};
 use api::{BackupLocation, MetadataBackupPolicy, MetadataBackupRecord, MetadataRestore};
-use controllers::{certificates, metadata::destinations::Destinations};
+use controllers::{
+    certificates::{self, Certificates, PERIOD, State},
+    metadata::destinations::Destinations,
+};
 use jiff::Timestamp;
 use kube::{Client, Resource};
 use runtime::{
@@ -22,7 +25,6 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use webhooks::{
     Admission, Others, Told,
-    certificates::{Certificates, PERIOD, State},
     server::{Bounds, Server},
 };
 
@@ -81,7 +83,7 @@ impl Desk {
     ) -> Result<()> {
         let destinations = Arc::new(Destinations::default());
         let router = webhooks::router(self.admission(&assembly, &destinations));
-        let server = Server::new(self.certificates.clone(), router, Bounds::default())?;
+        let server = Server::new(Arc::new(self.certificates.clone()), router, Bounds::default())?;
         tracing::info!(address = ?listener.local_addr().ok(), "webhooks are served");
         tokio::select! {
             () = server.serve(listener, stop) => Ok(()),

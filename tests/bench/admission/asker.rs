@@ -218,12 +218,12 @@ fn joined(mut pieces: &[u8]) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use api::AllowedHostPaths;
+    use controllers::certificates::{Certificates, Pair};
     use jiff::Timestamp;
     use tokio::net::TcpListener;
     use tokio_util::sync::CancellationToken;
     use webhooks::{
         Admission, Others,
-        certificates::{Certificates, Pair},
         server::{Bounds, Server},
     };
 
@@ -288,7 +288,7 @@ mod tests {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let server = Server::new(certificates, router, Bounds::default()).expect("TLS");
+        let server = Server::new(Arc::new(certificates), router, Bounds::default()).expect("TLS");
         tokio::spawn(async move { server.serve(listener, CancellationToken::new()).await });
         address
     }

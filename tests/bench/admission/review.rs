@@ -1,9 +1,12 @@
 //! The two questions: about a new policy of ours and about a new Certificate of theirs, of the same length.
 use anyhow::{Context, Result};
-use api::{MetadataBackupPolicy, samples};
+use api::{
+    MetadataBackupPolicy,
+    names::{Verb, webhook_path},
+    samples,
+};
 use kube::Resource;
 use serde_json::{Value, json};
-use webhooks::Verb;
 
 /// Bytes of each: what an object of a dozen fields takes, with who asks and what the API server notes of it.
 const BYTES: usize = 1300;
@@ -35,7 +38,7 @@ pub fn ours(namespace: &str) -> Result<Review> {
     let (group, version) = (Policy::group(&()), Policy::version(&()));
     let (kind, plural) = (Policy::kind(&()), Policy::plural(&()));
     let subject = Subject { group: &group, version: &version, kind: &kind, plural: &plural, object };
-    Ok(Review { path: webhooks::path::<Policy>(Verb::Validate), body: subject.review()? })
+    Ok(Review { path: webhook_path::<Policy>(Verb::Validate), body: subject.review()? })
 }
 
 /// Asks whether a Certificate may be.

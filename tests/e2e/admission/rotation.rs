@@ -3,12 +3,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use api::names;
+use controllers::certificates::authority::{LIFETIME, SETTLED, Step, Stored, World, after, issue};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::PostParams;
 use kubedr_tests::{Crowd, Installation, PATIENCE, until, with_kubedr};
 use serde_json::json;
-use webhooks::certificates::authority::{LIFETIME, SETTLED, Step, Stored, World, after, issue};
 
 use super::{WEBHOOKS, entry, is_in_use, secret};
 

@@ -3,12 +3,12 @@ use std::sync::Arc;
 
 use api::{
     AllowedHostPaths, BackupLocation, MetadataBackupPolicy, MetadataBackupRecord, MetadataBackupRecordSpec,
-    MetadataRestore, samples,
+    MetadataRestore, names::Verb, samples,
 };
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
-use webhooks::{Admission, Kind, Others, Verb};
+use webhooks::{Admission, Kind, Others};
 
 use crate::is_line;
 

@@ -1,12 +1,15 @@
 //! Bodies that no API server sends: each is answered with a review, in bounded time and memory.
 use std::{convert::Infallible, time::Duration};
 
-use api::{MetadataBackupPolicy, MetadataRestore, samples};
+use api::{
+    MetadataBackupPolicy, MetadataRestore,
+    names::{Verb, webhook_path},
+    samples,
+};
 use axum::body::{Body, Bytes};
 use futures::{StreamExt, stream};
 use rstest::rstest;
 use serde_json::{Value, json};
-use webhooks::{Verb, path};
 
 use crate::reviews::{Reply, UID, admission, asked, created, judged, review, stored};
 
@@ -14,7 +17,7 @@ use crate::reviews::{Reply, UID, admission, asked, created, judged, review, stor
 const MOST: usize = 7 << 20;
 
 async fn sent(body: impl Into<Body>) -> Reply {
-    asked(admission(), &path::<MetadataBackupPolicy>(Verb::Validate), body).await
+    asked(admission(), &webhook_path::<MetadataBackupPolicy>(Verb::Validate), body).await
 }
 
 /// A review that is accepted.
@@ -204,7 +207,8 @@ async fn a_body_that_breaks_off_is_answered() {
 async fn only_large_bodies_wait_for_large_ones() {
     let router = webhooks::router(admission());
     let request = |body: Body| {
-        let request = axum::http::Request::post(path::<MetadataBackupPolicy>(Verb::Validate)).body(body);
+        let request =
+            axum::http::Request::post(webhook_path::<MetadataBackupPolicy>(Verb::Validate)).body(body);
         tower::ServiceExt::oneshot(router.clone(), request.expect("a request"))
     };
     let begun = tokio::time::Instant::now();

@@ -1,5 +1,4 @@
 //! What admission answers: to the API server, to strangers, and while its certificates change.
-mod certificates;
 mod hostile;
 mod location;
 mod plain;

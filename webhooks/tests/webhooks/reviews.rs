@@ -1,7 +1,10 @@
 //! Reviews as the API server sends them, and what is answered.
 use std::sync::Arc;
 
-use api::AllowedHostPaths;
+use api::{
+    AllowedHostPaths,
+    names::{Verb, webhook_path},
+};
 use axum::{
     body::{Body, to_bytes},
     http::Request,
@@ -10,7 +13,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tower::ServiceExt;
-use webhooks::{Admission, Kind, Others, Verb};
+use webhooks::{Admission, Kind, Others};
 
 /// Where the operator of every test works.
 pub const NAMESPACE: &str = "kubedr-system";
@@ -126,7 +129,7 @@ pub async fn asked(admission: Admission, path: &str, body: impl Into<Body>) -> R
 
 /// Whether what a review asks for may be.
 pub async fn judged<K: Kind>(admission: Admission, review: Value) -> Reply {
-    let reply = asked(admission, &webhooks::path::<K>(Verb::Validate), review.to_string()).await;
+    let reply = asked(admission, &webhook_path::<K>(Verb::Validate), review.to_string()).await;
     assert_eq!(reply.0["uid"], UID);
     reply
 }

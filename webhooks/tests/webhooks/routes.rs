@@ -1,21 +1,31 @@
 //! Where reviews are answered, and who hears of it.
 use std::sync::{Arc, Mutex};
 
-use api::{BackupLocation, MetadataBackupPolicy, MetadataBackupRecord, MetadataRestore, samples};
+use api::{
+    BackupLocation, MetadataBackupPolicy, MetadataBackupRecord, MetadataRestore,
+    names::{Verb, webhook_path},
+    samples,
+};
 use axum::{body::Body, http::Request};
 use rstest::rstest;
 use serde_json::{Value, json};
 use tower::ServiceExt;
-use webhooks::{Admission, Told, Verb, path};
+use webhooks::{Admission, Told};
 
 use crate::reviews::{UID, admission, asked, created, review, stored};
 
 #[test]
 fn paths_are_those_of_upstream() {
     let verbs = [Verb::Mutate, Verb::Validate];
-    let before = verbs.map(path::<BackupLocation>).into_iter().chain(verbs.map(path::<MetadataBackupPolicy>));
+    let before = verbs
+        .map(webhook_path::<BackupLocation>)
+        .into_iter()
+        .chain(verbs.map(webhook_path::<MetadataBackupPolicy>));
     let all: Vec<_> = before
-        .chain([path::<MetadataBackupRecord>(Verb::Validate), path::<MetadataRestore>(Verb::Validate)])
+        .chain([
+            webhook_path::<MetadataBackupRecord>(Verb::Validate),
+            webhook_path::<MetadataRestore>(Verb::Validate),
+        ])
         .collect();
     let expected = [
         "/mutate-kubedr-catalogicsoftware-com-v1alpha1-backuplocation",
@@ -37,11 +47,11 @@ fn paths_are_those_of_upstream() {
 async fn no_manifest_is_rewritten(#[case] fields: Value) {
     let policy = stored(&samples::policy(), &fields);
     let body = review::<MetadataBackupPolicy>("CREATE", &policy, &Value::Null).to_string();
-    let reply = asked(admission(), &path::<MetadataBackupPolicy>(Verb::Mutate), body).await;
+    let reply = asked(admission(), &webhook_path::<MetadataBackupPolicy>(Verb::Mutate), body).await;
     assert_eq!(reply.0, json!({ "uid": UID, "allowed": true }));
     let location = stored(&samples::location(), &json!({}));
     let body = review::<BackupLocation>("UPDATE", &location, &location).to_string();
-    let reply = asked(admission(), &path::<BackupLocation>(Verb::Mutate), body).await;
+    let reply = asked(admission(), &webhook_path::<BackupLocation>(Verb::Mutate), body).await;
     assert_eq!(reply.0, json!({ "uid": UID, "allowed": true }));
 }
 
@@ -75,7 +85,7 @@ async fn each_answer_is_told() {
         let policy = stored(&samples::policy(), &json!({ "destination": destination }));
         created::<MetadataBackupPolicy>(admission.clone(), &policy).await;
     }
-    asked(admission, &path::<BackupLocation>(Verb::Validate), "garbage").await;
+    asked(admission, &webhook_path::<BackupLocation>(Verb::Validate), "garbage").await;
     let expected =
         [("MetadataBackupPolicy", true), ("MetadataBackupPolicy", false), ("BackupLocation", false)];
     assert_eq!(*heard.lock().expect("no panic"), expected.map(|(kind, allowed)| (kind.to_owned(), allowed)));

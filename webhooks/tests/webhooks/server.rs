@@ -1,7 +1,12 @@
 //! The server on loopback: its connections, their deadlines, and its certificate while it changes.
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use api::{MetadataBackupPolicy, samples};
+use api::{
+    MetadataBackupPolicy,
+    names::{Verb, webhook_path},
+    samples,
+};
+use controllers::certificates::Certificates;
 use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use tokio::{
@@ -12,17 +17,11 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::sync::CancellationToken;
-use webhooks::{
-    Verb,
-    certificates::Certificates,
-    path,
-    server::{Bounds, Server},
-};
+use webhooks::server::{Bounds, Server};
 
 use crate::{
-    certificates::{Issued, issued},
     reviews::{admission, now, review, stored},
-    trust,
+    trust::{self, Issued, issued},
 };
 
 const LONG: Duration = Duration::from_mins(2);
@@ -53,7 +52,8 @@ impl Running {
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let server = Server::new(certificates.clone(), webhooks::router(admission()), bounds).expect("TLS");
+        let shown = Arc::new(certificates.clone());
+        let server = Server::new(shown, webhooks::router(admission()), bounds).expect("TLS");
         let stop = CancellationToken::new();
         let told = stop.clone();
         let task = tokio::spawn(async move { server.serve(listener, told).await });
@@ -87,7 +87,7 @@ async fn greeted(stream: TcpStream, connector: TlsConnector) -> io::Result<Clien
 fn request() -> Vec<u8> {
     let policy = stored(&samples::policy(), &json!({}));
     let body = review::<MetadataBackupPolicy>("CREATE", &policy, &Value::Null).to_string();
-    let (path, length) = (path::<MetadataBackupPolicy>(Verb::Validate), body.len());
+    let (path, length) = (webhook_path::<MetadataBackupPolicy>(Verb::Validate), body.len());
     format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n{body}").into_bytes()
 }
 

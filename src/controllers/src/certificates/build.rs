@@ -1,9 +1,11 @@
 //! What is written.
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use serde_json::{Value, json};
-use webhooks::certificates::authority::{Bundle, Stored};
 
-use super::observe::Configuration;
+use super::{
+    authority::{Bundle, Stored},
+    observe::Configuration,
+};
 
 /// The Secret as it was read, with other certificates.
 pub fn secret(read: &Secret, stored: &Stored) -> Secret {
@@ -31,9 +33,11 @@ mod tests {
     use jiff::Timestamp;
     use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
     use runtime::Target;
-    use webhooks::certificates::authority::{Step, World, after, issue};
 
-    use super::*;
+    use super::{
+        super::authority::{Step, World, after, issue},
+        *,
+    };
 
     fn empty() -> Stored {
         Stored::new(&Bundle::default(), None, None)

@@ -1,14 +1,19 @@
-//! The webhooks' own certificates: every replica makes, renews and shows them, and none needs the lease.
+//! The webhooks' certificates: in use, and kept by others or by us. Our own are made, renewed and shown by every replica,
+//! and none needs the lease.
 //!
 //! ```text
 //! configurations, then the Secret ─▶ decide ─▶ Secret, at the version that was read ─▶ configurations, likewise
-//!                                      └─▶ shown, if the configurations carry its authority
+//!                                      └─▶ in use, if the configurations carry its authority
+//! folder, which others write ──────────────▶ in use
 //! ```
 //!
 //! The configurations are read first: an authority that another replica has written since is then among what is
 //! stored, and cannot be taken away from them by what was read before.
+pub mod authority;
 mod build;
+mod in_use;
 mod observe;
+mod pair;
 mod patience;
 
 use std::time::Duration;
@@ -19,12 +24,16 @@ use k8s_openapi::api::core::v1::Secret;
 use model::Reason;
 use runtime::{Context, Outcome, amend, put_back};
 use tokio::time::sleep;
-use webhooks::certificates::{
-    Certificates, PERIOD, Pair,
-    authority::{self, Bundle, Decision, NotMade, Step, Stored, World},
-};
 
-use self::{observe::Configuration, patience::Patience};
+use self::{
+    authority::{Bundle, Decision, NotMade, Step, Stored, World},
+    observe::Configuration,
+    patience::Patience,
+};
+pub use self::{
+    in_use::{Certificates, PERIOD, State},
+    pair::{Flaw, Pair},
+};
 
 /// Name of the controller, to the API server and in the log.
 pub const MANAGER: &str = "kubedr-operator/certificates";

@@ -2,9 +2,8 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use webhooks::certificates::authority::Stored;
 
-use super::observe::Configuration;
+use super::{authority::Stored, observe::Configuration};
 
 /// What one process saw last, and since when, by a clock that nobody sets.
 ///
@@ -41,9 +40,8 @@ impl Seen {
 mod tests {
     use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
     use runtime::Target;
-    use webhooks::certificates::authority::Bundle;
 
-    use super::*;
+    use super::{super::authority::Bundle, *};
 
     const MINUTE: Duration = Duration::from_mins(1);
 

@@ -1,11 +1,11 @@
 //! What the Secret holds, made by the steps that made it.
 use std::{collections::BTreeMap, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::ByteString;
-use webhooks::certificates::authority::{
+use controllers::certificates::authority::{
     Bundle, Decision, Issued, Step, Stored, World, after, decide, issue,
 };
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::ByteString;
 
 pub const NAMESPACE: &str = "kubedr-system";
 
@@ -91,7 +91,7 @@ impl Scene {
     pub fn after(
         &self,
         step: Step,
-        issue: impl FnOnce(&str, Timestamp) -> Result<Issued, webhooks::certificates::authority::NotMade>,
+        issue: impl FnOnce(&str, Timestamp) -> Result<Issued, controllers::certificates::authority::NotMade>,
     ) -> Stored {
         after(&self.world(), step, issue).expect("a pair")
     }

@@ -1,9 +1,9 @@
 //! The next step, from everything that may be found: each state is also one in which somebody died.
-use rstest::rstest;
-use webhooks::certificates::{
+use controllers::certificates::{
     Certificates,
     authority::{Bundle, Pem, Step, shown, shown_once_told, told},
 };
+use rstest::rstest;
 
 use crate::scene::{NAMESPACE, Scene, day};
 

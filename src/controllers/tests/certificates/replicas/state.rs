@@ -1,5 +1,5 @@
 //! What is stored, carried and known at one moment, and everything that may happen next.
-use webhooks::certificates::authority::Step;
+use controllers::certificates::authority::Step;
 
 use super::laboratory::{Care, Clock, Id, Laboratory};
 

@@ -1,9 +1,9 @@
 //! Whatever somebody made of the Secret: it is replaced, and nothing of it is told.
 use std::collections::BTreeMap;
 
+use controllers::certificates::authority::{Step, issue};
 use k8s_openapi::ByteString;
 use rstest::rstest;
-use webhooks::certificates::authority::{Step, issue};
 
 use crate::scene::{Scene, day, start};
 

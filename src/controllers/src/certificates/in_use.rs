@@ -7,9 +7,6 @@
 //!
 //! A pair is looked for again and again, not waited for: a Secret's files are links that the kubelet swaps, which
 //! watches of files see in part or not at all.
-pub mod authority;
-mod pair;
-
 use std::{path::Path, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
@@ -19,7 +16,7 @@ use rustls::{
 };
 use tokio::{sync::watch, time::sleep};
 
-pub use pair::{Flaw, Pair};
+use super::{Flaw, Pair};
 
 /// How often a folder is read: a certificate is renewed days before it ends.
 pub const PERIOD: Duration = Duration::from_secs(10);

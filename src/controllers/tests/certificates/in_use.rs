@@ -1,39 +1,21 @@
 //! Which certificate is in use, and what is said of one that is not taken.
 use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
 
+use controllers::certificates::{Certificates, State};
 use jiff::Timestamp;
-use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rstest::rstest;
 use tempfile::TempDir;
-use webhooks::certificates::{Certificates, Pair, State};
 
-use crate::reviews::now;
+use crate::trust::{Issued, issued};
 
-/// A certificate and its key, as PEM.
-pub struct Issued {
-    pub certificate: String,
-    pub key: String,
+/// Midnight of every test.
+fn now() -> Timestamp {
+    year(2030)
 }
 
-/// One that holds from the beginning of one year to that of another.
-pub fn issued(from: i32, to: i32) -> Issued {
-    let mut parameters = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
-    parameters.not_before = date_time_ymd(from, 1, 1);
-    parameters.not_after = date_time_ymd(to, 1, 1);
-    let key = KeyPair::generate().expect("a key");
-    let certificate = parameters.self_signed(&key).expect("a certificate");
-    Issued { certificate: certificate.pem(), key: key.serialize_pem() }
-}
-
-impl Issued {
-    pub fn pair(&self) -> Pair {
-        Pair::of(self.certificate.as_bytes(), self.key.as_bytes()).expect("a pair")
-    }
-
-    fn write(&self, folder: &Path) {
-        fs::write(folder.join("tls.crt"), &self.certificate).expect("a file");
-        fs::write(folder.join("tls.key"), &self.key).expect("a file");
-    }
+fn write(issued: &Issued, folder: &Path) {
+    fs::write(folder.join("tls.crt"), &issued.certificate).expect("a file");
+    fs::write(folder.join("tls.key"), &issued.key).expect("a file");
 }
 
 fn folder() -> TempDir {
@@ -68,11 +50,11 @@ fn following(folder: &Path) -> Certificates {
 }
 
 fn expired(folder: &Path) {
-    issued(2020, 2030).write(folder);
+    write(&issued(2020, 2030), folder);
 }
 
 fn of_the_future(folder: &Path) {
-    issued(2031, 2050).write(folder);
+    write(&issued(2031, 2050), folder);
 }
 
 fn of_another_key(folder: &Path) {
@@ -128,7 +110,7 @@ fn gone(folder: &Path) {
 #[tokio::test]
 async fn a_pair_is_not_taken(#[case] spoil: fn(&Path), #[case] said: &str) {
     let folder = folder();
-    issued(2020, 2040).write(folder.path());
+    write(&issued(2020, 2040), folder.path());
     let certificates = following(folder.path());
     until(&certificates, |state| state.not_after == Some(year(2040))).await;
     spoil(folder.path());
@@ -136,7 +118,7 @@ async fn a_pair_is_not_taken(#[case] spoil: fn(&Path), #[case] said: &str) {
         until(&certificates, |state| state.flaw.as_ref().is_some_and(|flaw| flaw.starts_with(said))).await;
     assert_eq!(state.not_after, Some(year(2040)), "the one before stays");
     if folder.path().exists() {
-        issued(2020, 2045).write(folder.path());
+        write(&issued(2020, 2045), folder.path());
         let state = until(&certificates, |state| state.flaw.is_none()).await;
         assert_eq!(state.not_after, Some(year(2045)), "and a good one is taken again");
     }
@@ -149,7 +131,7 @@ async fn the_files_of_a_secret_are_seen_to_be_swapped() {
     let at = |name: &str| folder.path().join(name);
     let put = |version: &str, year| {
         fs::create_dir(at(version)).expect("a folder");
-        issued(2020, year).write(&at(version));
+        write(&issued(2020, year), &at(version));
         symlink(version, at("..data_tmp")).expect("a link");
         fs::rename(at("..data_tmp"), at("..data")).expect("swapped");
     };

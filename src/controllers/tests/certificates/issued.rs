@@ -1,8 +1,8 @@
 //! What a pair and its authority say of themselves.
+use controllers::certificates::authority::issue;
 use jiff::Timestamp;
 use rstest::rstest;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
-use webhooks::certificates::authority::issue;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::scene::{day, start};

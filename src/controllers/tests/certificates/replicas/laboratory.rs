@@ -2,7 +2,7 @@
 use std::{collections::HashMap, ops::Range};
 
 use jiff::Timestamp;
-use webhooks::certificates::authority::{
+use controllers::certificates::authority::{
     Bundle, Issued, Pem, SETTLED, Step, Stored, World, after, decide, issue, shown, shown_once_told,
 };
 

@@ -3,14 +3,14 @@
 //! Pairs are made by the real clock: whoever connects looks at no other.
 use std::{io, sync::Arc};
 
+use controllers::certificates::{
+    Certificates,
+    authority::{Step, shown},
+};
 use jiff::{SignedDuration, Timestamp};
 use rustls::{ServerConfig, crypto::aws_lc_rs, pki_types::ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio_rustls::TlsAcceptor;
-use webhooks::certificates::{
-    Certificates,
-    authority::{Step, shown},
-};
 
 use crate::{scene::Scene, trust::trusting};
 
