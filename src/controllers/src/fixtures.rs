@@ -2,9 +2,10 @@
 use std::sync::Arc;
 
 use api::{BackupLocation, MetadataBackupPolicy, MetadataBackupRecord, samples};
+use http::{Request, Response};
 use jiff::Timestamp;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
-use kube::{Resource, ResourceExt};
+use kube::{Client, Resource, ResourceExt, client::Body};
 use model::result::{Failure, Initialization, render};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -23,6 +24,23 @@ pub fn object<K: DeserializeOwned>(manifest: Value) -> K {
 
 pub fn at(time: &str) -> Timestamp {
     time.parse().expect("a timestamp")
+}
+
+/// A client of an API server that gives each request this code and object, by its path and query.
+pub fn answering(mut answer: impl FnMut(&str) -> (u16, Value) + Send + 'static) -> Client {
+    let answer = move |request: Request<Body>| {
+        let (code, object) = answer(&request.uri().to_string());
+        let response = Response::builder().status(code).body(Body::from(object.to_string().into_bytes()));
+        std::future::ready(response)
+    };
+    Client::new(tower::service_fn(answer), "kubedr-system")
+}
+
+/// What an API server says to whoever may not ask.
+pub fn refusal() -> (u16, Value) {
+    let said =
+        json!({ "kind": "Status", "status": "Failure", "reason": "Forbidden", "message": "no", "code": 403 });
+    (403, said)
 }
 
 /// A full id of one digit, repeated.

@@ -84,15 +84,13 @@ mod tests {
     use std::{pin::pin, sync::atomic::AtomicUsize};
 
     use futures::StreamExt;
-    use http::{Request, Response};
-    use kube::{Client, client::Body};
-    use serde_json::json;
+    use serde_json::{Value, json};
     use tokio::time::{advance, timeout};
 
     use super::*;
     use crate::{
         Traces,
-        fixtures::{NOW, at, settings},
+        fixtures::{NOW, answering, at, refusal, settings},
     };
 
     /// The label of each node.
@@ -102,25 +100,16 @@ mod tests {
     fn context(listings: &'static [Listing]) -> (Arc<Context>, Arc<AtomicUsize>) {
         let asked = Arc::new(AtomicUsize::new(0));
         let count = asked.clone();
-        let answer = move |_: Request<Body>| {
+        let client = answering(move |_| {
             let listing = listings[count.fetch_add(1, Ordering::Relaxed)];
-            let code = if listing.is_empty() { 403 } else { 200 };
-            let body = if listing.is_empty() { refusal() } else { nodes(listing) };
-            let response = Response::builder().status(code).body(Body::from(body.into_bytes()));
-            std::future::ready(response)
-        };
-        let client = Client::new(tower::service_fn(answer), "kubedr-system");
+            if listing.is_empty() { refusal() } else { (200, nodes(listing)) }
+        });
         let runtime = runtime::Context::new(client, "kubedr-system", "test", || at(NOW));
         let (known, nodes) = (Arc::default(), Arc::default());
         (Arc::new(Context { runtime, settings: settings(), known, nodes, traces: Traces::default() }), asked)
     }
 
-    fn refusal() -> String {
-        json!({ "kind": "Status", "status": "Failure", "reason": "Forbidden", "message": "no", "code": 403 })
-            .to_string()
-    }
-
-    fn nodes(listing: Listing) -> String {
+    fn nodes(listing: Listing) -> Value {
         let node = |(number, label): (usize, &&str)| {
             json!({
                 "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
@@ -129,7 +118,7 @@ mod tests {
         };
         let items: Vec<_> = listing.iter().enumerate().map(node).collect();
         let kind = "PartialObjectMetadataList";
-        json!({ "apiVersion": "meta.k8s.io/v1", "kind": kind, "metadata": {}, "items": items }).to_string()
+        json!({ "apiVersion": "meta.k8s.io/v1", "kind": kind, "metadata": {}, "items": items })
     }
 
     async fn labels(ctx: &Context) -> String {

@@ -100,3 +100,48 @@ async fn newest_event(ctx: &Context, uid: &str, reason: &str) -> Result<Option<E
     let found = call(api.list(&params)).await.map_err(|source| Error::Read { what: "events", source })?;
     Ok(found.items.into_iter().max_by_key(|event| event.last_timestamp.clone().map(|time| time.0)))
 }
+
+#[cfg(test)]
+mod tests {
+    use api::MetadataBackupPolicy;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::fixtures::{NOW, answering, at, policy, refusal};
+
+    /// What the API server has: policies of these names in three pages, of which one is empty.
+    fn page(asked: &str) -> (u16, Value) {
+        let is_short = asked.contains("limit=25");
+        let (names, next): (&[&str], &str) = match asked.split_once("continue=") {
+            _ if !is_short => return refusal(),
+            None => (&["a", "b"], "2"),
+            Some((_, "2")) => (&[], "3"),
+            Some((_, "3")) => (&["c", "wrong"], ""),
+            Some(_) => return refusal(),
+        };
+        let items: Vec<_> = names.iter().map(|name| named(name)).collect();
+        let kind = "MetadataBackupPolicyList";
+        (200, json!({ "apiVersion": "v1", "kind": kind, "metadata": { "continue": next }, "items": items }))
+    }
+
+    fn named(name: &str) -> Value {
+        let mut policy = json!(policy());
+        policy["metadata"]["name"] = json!(name);
+        if name == "wrong" {
+            policy["spec"] = json!("none");
+        }
+        policy
+    }
+
+    async fn chosen(keep: impl Fn(&MetadataBackupPolicy) -> bool) -> Vec<String> {
+        let ctx = Context::new(answering(page), "kubedr-system", "test", || at(NOW));
+        let few = few(&ctx, "policies", keep).await.expect("policies");
+        few.iter().map(ResourceExt::name_any).collect()
+    }
+
+    #[tokio::test]
+    async fn few_are_chosen_of_all_pages_up_to_the_last() {
+        assert_eq!(chosen(|_| true).await, ["a", "b", "c"], "one that cannot be read is left out");
+        assert_eq!(chosen(|policy| policy.name_any() != "a").await, ["b", "c"]);
+    }
+}

@@ -54,19 +54,60 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::{convert::Infallible, future::ready, pin::pin, sync::Arc, time::Duration};
+
+    use api::MetadataBackupPolicy;
+    use futures::StreamExt;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
-    use kube::ResourceExt;
+    use kube::{ResourceExt, runtime::controller::Action};
+    use serde_json::{Value, json};
+    use tokio::time::timeout;
 
     use super::*;
-    use crate::fixtures::policy;
+    use crate::fixtures::{answering, policy, refusal};
 
-    #[test]
-    fn a_cache_has_neither_annotations_nor_who_wrote_what() {
-        let mut kept = policy();
-        kept.metadata.managed_fields = Some(vec![ManagedFieldsEntry::default()]);
-        kept.annotations_mut().insert("a".to_owned(), "b".to_owned());
-        leave_out(&mut kept);
-        assert_eq!((&kept.metadata.managed_fields, &kept.metadata.annotations), (&None, &None));
-        assert_eq!((kept.spec, kept.metadata.uid), (policy().spec, policy().metadata.uid));
+    /// A policy as an API server has it.
+    fn stored(name: &str) -> MetadataBackupPolicy {
+        let mut stored = policy();
+        stored.metadata.name = Some(name.to_owned());
+        stored.metadata.managed_fields = Some(vec![ManagedFieldsEntry::default()]);
+        stored.annotations_mut().insert("a".to_owned(), "b".to_owned());
+        stored
+    }
+
+    /// A listing of two policies, a page each; whoever asks for more at once than a page is refused.
+    fn page(asked: &str) -> (u16, Value) {
+        let is_second = asked.contains("continue=more");
+        if !asked.contains("limit=25") {
+            return refusal();
+        }
+        let metadata = json!({ "resourceVersion": "7", "continue": if is_second { "" } else { "more" } });
+        let (kind, items) =
+            ("MetadataBackupPolicyList", [stored(if is_second { "second" } else { "first" })]);
+        (200, json!({ "apiVersion": "v1", "kind": kind, "metadata": metadata, "items": items }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cache_is_filled_page_by_page_with_neither_annotations_nor_who_wrote_what() {
+        let api = Api::<MetadataBackupPolicy>::namespaced(answering(page), "kubedr-system");
+        let controller = controller(api, watcher::Config::default(), |policy| policy.spec.suspend = true);
+        let known = controller.store();
+        let looks = controller.run(
+            |_, _| ready(Ok::<_, Infallible>(Action::await_change())),
+            |_, _, _| Action::await_change(),
+            Arc::new(()),
+        );
+        // The watch that follows the listing is refused: what it says is no look.
+        let mut looks = pin!(looks.filter_map(|look| ready(look.ok())));
+        timeout(Duration::from_mins(1), looks.next()).await.expect("in time").expect("a look");
+        let mut names = Vec::new();
+        for kept in known.state() {
+            names.push(kept.name_any());
+            assert_eq!((&kept.metadata.managed_fields, &kept.metadata.annotations), (&None, &None));
+            assert_eq!(kept.metadata.uid, policy().metadata.uid);
+            assert!(kept.spec.suspend, "it is what is kept of it");
+        }
+        names.sort();
+        assert_eq!(names, ["first", "second"]);
     }
 }

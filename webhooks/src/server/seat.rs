@@ -158,3 +158,60 @@ impl Taken {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::pending,
+        net::Ipv4Addr,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const FROM: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const MOMENT: Duration = Duration::from_millis(1);
+
+    /// Adds to a count when its connection has ended, however that came.
+    struct Leaver(Arc<AtomicUsize>);
+
+    impl Drop for Leaver {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_way_hears_the_answer_to_what_was_asked() {
+        let (mut seats, heard) = (Seats::default(), Arc::new(AtomicUsize::new(0)));
+        let told = heard.clone();
+        seats.take(FROM, async move |seat: Arc<Seat>| {
+            seat.leave.cancelled().await;
+            sleep(PATIENCE / 2).await;
+            told.fetch_add(1, Ordering::Relaxed);
+        });
+        seats.make_room(1);
+        assert!(seats.taken.is_empty(), "nobody waits for it");
+        sleep(PATIENCE).await;
+        assert_eq!(heard.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_give_way_is_cut_off_and_no_more_are_on_their_way_than_may_be() {
+        let (mut seats, gone) = (Seats::default(), Arc::new(AtomicUsize::new(0)));
+        for _ in 0..LEAVING + 8 {
+            seats.make_room(1);
+            let leaver = Leaver(gone.clone());
+            seats.take(FROM, async move |_| {
+                let _leaver = leaver;
+                pending::<()>().await;
+            });
+            sleep(MOMENT).await;
+        }
+        assert_eq!(gone.load(Ordering::Relaxed), 7, "all but those, and the one that is there");
+        sleep(PATIENCE).await;
+        assert_eq!(gone.load(Ordering::Relaxed), LEAVING + 7);
+    }
+}

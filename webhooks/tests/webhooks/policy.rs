@@ -149,6 +149,12 @@ async fn a_wrong_policy_can_lose_its_finalizers_and_change_its_labels() {
 }
 
 #[tokio::test]
+async fn what_is_made_anew_is_judged_whatever_is_said_to_have_been_there() {
+    let review = reviews::review::<MetadataBackupPolicy>("CREATE", &wrong(&json!({})), &wrong(&json!({})));
+    assert!(!reviews::judged::<MetadataBackupPolicy>(admission(), review).await.is_allowed());
+}
+
+#[tokio::test]
 async fn a_policy_that_cannot_be_read_can_be_mended() {
     let old = policy(&json!({"retainNumBackups": "many"}));
     let reply = reviews::changed::<MetadataBackupPolicy>(admission(), (&old, &policy(&json!({})))).await;
@@ -230,7 +236,15 @@ fn shrunk_and_lacking() -> Value {
     said("False", "Shrunk", "there is 1 object; EncryptionKeyMissing: \"key1\" of \"aescbc\"")
 }
 
+/// More than anyone writes there, around what else would be warned of.
+fn lacking_at_length() -> Value {
+    let mut policy = lacking();
+    policy["status"]["backupErrorMessage"] = json!("x".repeat(300_000));
+    policy
+}
+
 #[rstest]
+#[case::said_by_a_status_too_long_to_be_read(lacking_at_length(), json!({"suspend": true}), false)]
 #[case::lacking_their_keys(lacking(), json!({"suspend": true}), true)]
 #[case::lacking_them_and_more(shrunk_and_lacking(), json!({"suspend": true}), true)]
 #[case::lacking_them_with_fewer_paths(lacking(), json!({"extraHostPaths": []}), true)]

@@ -80,7 +80,7 @@ async fn connected(address: SocketAddr, connector: TlsConnector) -> io::Result<C
 
 async fn greeted(stream: TcpStream, connector: TlsConnector) -> io::Result<Client> {
     let name = ServerName::try_from("localhost").expect("a name");
-    connector.connect(name, stream).await.map(Client)
+    timeout(LONG / 6, connector.connect(name, stream)).await.expect("it ends").map(Client)
 }
 
 /// A request whose answer is known.
@@ -295,6 +295,22 @@ async fn nobody_keeps_others_out_by_coming_often() {
     assert!(kept.asks().await.expect("an answer"), "it rested the longest, and was alone from where it came");
 }
 
+#[tokio::test]
+async fn who_has_gone_takes_nobodys_place() {
+    let shown = issued(2020, 2040);
+    let server = Running::start(Bounds { most: 2, ..PATIENT }, Some(&shown)).await;
+    let mut kept = server.connected(&[&shown]).await.expect("connected");
+    assert!(kept.asks().await.expect("an answer"));
+    for _ in 0..3 {
+        let mut other = server.connected(&[&shown]).await.expect("there is room");
+        assert!(other.asks().await.expect("an answer"));
+        drop(other);
+        // Until the server has seen that it is gone.
+        sleep(SHORT).await;
+    }
+    assert!(kept.asks().await.expect("an answer"), "it rested the longest, and there was room");
+}
+
 /// Asks over and over on a connection that it keeps for as long as it may, until it is told to stop.
 async fn keeps_asking(
     address: SocketAddr,
@@ -369,12 +385,36 @@ async fn the_end_does_not_wait_for_ever_for_who_does_not_end() {
     let shown = issued(2020, 2040);
     let server = Running::start(Bounds { farewell: SHORT, ..PATIENT }, Some(&shown)).await;
     let mut asking = server.connected(&[&shown]).await.expect("connected");
-    let request = request();
-    asking.send(&request[..request.len() / 2]).await.expect("sent");
+    // Of a head: a body has a deadline of its own.
+    asking.send(b"POST / HTTP/1.1\r\n").await.expect("sent");
     sleep(SHORT).await;
     server.stop.cancel();
     timeout(LONG / 6, server.task).await.expect("it ends").expect("no panic");
     asking.ends().await;
+}
+
+#[tokio::test]
+async fn the_end_does_not_wait_for_who_has_not_even_greeted() {
+    let shown = issued(2020, 2040);
+    let server = Running::start(PATIENT, Some(&shown)).await;
+    let mut silent = TcpStream::connect(server.address).await.expect("connected");
+    let mut client = server.connected(&[&shown]).await.expect("connected");
+    assert!(client.asks().await.expect("an answer"), "the one before was accepted");
+    server.stop.cancel();
+    timeout(LONG / 6, server.task).await.expect("it ends at once").expect("no panic");
+    ended(&mut silent).await;
+}
+
+#[tokio::test]
+async fn who_announces_too_much_is_refused_before_it_comes() {
+    let shown = issued(2020, 2040);
+    let server = Running::start(PATIENT, Some(&shown)).await;
+    let mut client = server.connected(&[&shown]).await.expect("connected");
+    let (path, length) = (path::<MetadataBackupPolicy>(Verb::Validate), 8 << 20);
+    let begin = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n");
+    client.send(begin.as_bytes()).await.expect("sent");
+    let heard = client.answer().await.expect("an answer");
+    assert!(heard.contains(r#""code":413"#), "{heard}");
 }
 
 #[tokio::test]
