@@ -1,4 +1,6 @@
 //! Definitions that are accepted, defaults that are filled in, nonsense that is refused.
+use api::MetadataBackupRecord;
+use kube::{ResourceExt, api::ListParams};
 use kubedr_tests::with_kinds;
 use serde_json::{Value, json};
 
@@ -78,6 +80,22 @@ async fn a_records_backup_cannot_be_changed_but_its_location_be_pinned_once() {
             refused(kubedr, record(merged(pinned, &change)), "spec").await?;
         }
         refused(kubedr, record(spec), "spec").await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn records_are_selected_by_their_policy() {
+    with_kinds("selected", async |kubedr| {
+        for (id, policy) in [("11111111", "etcd"), ("22222222", "other"), ("33333333", "etcd")] {
+            let spec = json!({ "policy": policy, "snapshotId": id });
+            kubedr.apply(object("MetadataBackupRecord", &format!("mbr-{id}"), &spec)).await?;
+        }
+        let field = format!("{}=etcd", MetadataBackupRecord::POLICY_FIELD);
+        let found = kubedr.api::<MetadataBackupRecord>().list(&ListParams::default().fields(&field)).await?;
+        let names: Vec<_> = found.items.iter().map(ResourceExt::name_any).collect();
+        assert_eq!(names, ["mbr-11111111", "mbr-33333333"]);
+        Ok(())
     })
     .await;
 }

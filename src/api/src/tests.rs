@@ -340,6 +340,13 @@ fn definitions_have_the_names_of_the_contract() {
 }
 
 #[test]
+fn records_are_selected_by_their_policy() {
+    let crd = serde_json::to_value(MetadataBackupRecord::crd()).expect("JSON");
+    let path = format!(".{}", MetadataBackupRecord::POLICY_FIELD);
+    assert_eq!(crd["spec"]["versions"][0]["selectableFields"], json!([{ "jsonPath": path }]));
+}
+
+#[test]
 fn an_object_that_nobody_looked_at_is_not_taken_for_healthy() {
     for crd in crds() {
         let crd = serde_json::to_value(crd).expect("JSON");

@@ -1,16 +1,23 @@
 //! Objects that tests are told with: the seed's location and policy, their Jobs and pods.
 use std::sync::Arc;
 
-use api::{BackupLocation, MetadataBackupPolicy, MetadataBackupRecord, samples};
+use api::{
+    BackupLocation, MetadataBackupPolicy, MetadataBackupRecord,
+    names::{Work, policy_labels},
+    samples,
+};
 use http::{Request, Response};
 use jiff::Timestamp;
-use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use k8s_openapi::api::{
+    batch::v1::{CronJob, Job},
+    core::v1::Pod,
+};
 use kube::{Client, Resource, ResourceExt, client::Body};
 use model::result::{Failure, Initialization, render};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::{Settings, agent_pod::CONTAINER, nodes::NodeLabels};
+use crate::{Context, Settings, Traces, agent_pod::CONTAINER, nodes::NodeLabels};
 
 /// Noon: the moment of every test.
 pub const NOW: &str = "2030-01-01T12:00:00Z";
@@ -36,11 +43,18 @@ pub fn answering(mut answer: impl FnMut(&str) -> (u16, Value) + Send + 'static) 
     Client::new(tower::service_fn(answer), "kubedr-system")
 }
 
-/// What an API server says to whoever may not ask.
-pub fn refusal() -> (u16, Value) {
+/// What an API server says that gives nothing.
+pub fn refusal(code: u16, reason: &str) -> (u16, Value) {
     let said =
-        json!({ "kind": "Status", "status": "Failure", "reason": "Forbidden", "message": "no", "code": 403 });
-    (403, said)
+        json!({ "kind": "Status", "status": "Failure", "reason": reason, "message": "no", "code": code });
+    (code, said)
+}
+
+/// A context of whoever asks that API server.
+pub fn context(client: Client) -> Context {
+    let runtime = runtime::Context::new(client, "kubedr-system", "test", || at(NOW));
+    let (known, nodes) = (Arc::default(), Arc::default());
+    Context { runtime, settings: settings(), known, nodes, traces: Traces::default() }
 }
 
 /// A full id of one digit, repeated.
@@ -114,6 +128,28 @@ pub fn job(name: &str, kind: &str, of: &impl Resource, end: Option<(&str, &str)>
         },
         "status": { "startTime": started.to_string(), "conditions": condition },
     }))
+}
+
+/// The policy's CronJob.
+pub fn cronjob() -> CronJob {
+    object(json!({
+        "metadata": {
+            "name": "test-backup-backup-cronjob", "namespace": "kubedr-system", "uid": "cronjob-uid",
+            "ownerReferences": owner("MetadataBackupPolicy", &policy()),
+        },
+    }))
+}
+
+/// A Job of it that ended like that half a minute ago, and was told where the backup goes and what it is of.
+pub fn backup_job(end: &str) -> Job {
+    let mut job = job("backup-1", "CronJob", &cronjob(), Some((end, "2030-01-01T11:59:30Z")));
+    job.metadata.labels = Some(policy_labels(Work::Backup, "test-backup"));
+    job.spec = Some(object(json!({ "template": { "spec": { "containers": [{ "name": CONTAINER, "env": [
+        { "name": "KUBEDR_LOCATION_NAME", "value": "local-minio" },
+        { "name": "KUBEDR_REPOSITORY_ID", "value": id(REPOSITORY) },
+        { "name": "KUBEDR_CLUSTER_UID", "value": settings().cluster_uid },
+    ] }] } } })));
+    job
 }
 
 /// A pod of a Job that ended in `phase` and left `message`.

@@ -88,10 +88,7 @@ mod tests {
     use tokio::time::{advance, timeout};
 
     use super::*;
-    use crate::{
-        Traces,
-        fixtures::{NOW, answering, at, refusal, settings},
-    };
+    use crate::fixtures::{self, answering, refusal};
 
     /// The label of each node.
     type Listing = &'static [&'static str];
@@ -102,11 +99,9 @@ mod tests {
         let count = asked.clone();
         let client = answering(move |_| {
             let listing = listings[count.fetch_add(1, Ordering::Relaxed)];
-            if listing.is_empty() { refusal() } else { (200, nodes(listing)) }
+            if listing.is_empty() { refusal(403, "Forbidden") } else { (200, nodes(listing)) }
         });
-        let runtime = runtime::Context::new(client, "kubedr-system", "test", || at(NOW));
-        let (known, nodes) = (Arc::default(), Arc::default());
-        (Arc::new(Context { runtime, settings: settings(), known, nodes, traces: Traces::default() }), asked)
+        (Arc::new(fixtures::context(client)), asked)
     }
 
     fn nodes(listing: Listing) -> Value {

@@ -1,6 +1,7 @@
 //! Reads that several controllers share. Each ends, and each names what it read.
 use std::fmt::Debug;
 
+use api::MetadataBackupRecord;
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
@@ -32,12 +33,21 @@ pub async fn one<K: Kind>(ctx: &Context, what: &'static str, name: &str) -> Resu
     Ok(found.and_then(|guarded| guarded.0.ok()))
 }
 
-/// All objects with some labels. One that does not have the shape of its kind is left out:
-/// its own controller says so.
+/// All objects with some labels.
 pub async fn all<K: Kind>(ctx: &Context, what: &'static str, labels: &str) -> Result<Vec<K>, Error> {
+    listed(ctx, what, &ListParams::default().labels(labels)).await
+}
+
+/// All records of a policy. By the field that names it, not by a label: upstream's and people's have none.
+pub async fn records_of(ctx: &Context, policy: &str) -> Result<Vec<MetadataBackupRecord>, Error> {
+    let field = format!("{}={policy}", MetadataBackupRecord::POLICY_FIELD);
+    listed(ctx, "records", &ListParams::default().fields(&field)).await
+}
+
+/// One that does not have the shape of its kind is left out: its own controller says so.
+async fn listed<K: Kind>(ctx: &Context, what: &'static str, params: &ListParams) -> Result<Vec<K>, Error> {
     let api = Api::<DeserializeGuard<K>>::namespaced(ctx.client.clone(), &ctx.namespace);
-    let params = ListParams::default().labels(labels);
-    let found = call(api.list(&params)).await.map_err(|source| Error::Read { what, source })?;
+    let found = call(api.list(params)).await.map_err(|source| Error::Read { what, source })?;
     Ok(found.items.into_iter().filter_map(|guarded| guarded.0.ok()).collect())
 }
 
@@ -107,17 +117,17 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::fixtures::{NOW, answering, at, policy, refusal};
+    use crate::fixtures::{NOW, answering, at, policy, record, refusal};
 
     /// What the API server has: policies of these names in three pages, of which one is empty.
     fn page(asked: &str) -> (u16, Value) {
         let is_short = asked.contains("limit=25");
         let (names, next): (&[&str], &str) = match asked.split_once("continue=") {
-            _ if !is_short => return refusal(),
+            _ if !is_short => return refusal(403, "Forbidden"),
             None => (&["a", "b"], "2"),
             Some((_, "2")) => (&[], "3"),
             Some((_, "3")) => (&["c", "wrong"], ""),
-            Some(_) => return refusal(),
+            Some(_) => return refusal(403, "Forbidden"),
         };
         let items: Vec<_> = names.iter().map(|name| named(name)).collect();
         let kind = "MetadataBackupPolicyList";
@@ -133,9 +143,12 @@ mod tests {
         policy
     }
 
+    fn asking(answer: impl FnMut(&str) -> (u16, Value) + Send + 'static) -> Context {
+        Context::new(answering(answer), "kubedr-system", "test", || at(NOW))
+    }
+
     async fn chosen(keep: impl Fn(&MetadataBackupPolicy) -> bool) -> Vec<String> {
-        let ctx = Context::new(answering(page), "kubedr-system", "test", || at(NOW));
-        let few = few(&ctx, "policies", keep).await.expect("policies");
+        let few = few(&asking(page), "policies", keep).await.expect("policies");
         few.iter().map(ResourceExt::name_any).collect()
     }
 
@@ -143,5 +156,19 @@ mod tests {
     async fn few_are_chosen_of_all_pages_up_to_the_last() {
         assert_eq!(chosen(|_| true).await, ["a", "b", "c"], "one that cannot be read is left out");
         assert_eq!(chosen(|policy| policy.name_any() != "a").await, ["b", "c"]);
+    }
+
+    #[tokio::test]
+    async fn nobody_but_the_api_server_looks_at_the_records_of_other_policies() {
+        let ctx = asking(|asked| {
+            let is_ours =
+                asked.contains("/metadatabackuprecords?") && asked.contains("spec.policy%3Da-policy");
+            let metadata = json!({ "resourceVersion": "7" });
+            let (kind, items) = ("MetadataBackupRecordList", [record('1', 1)]);
+            let found = json!({ "apiVersion": "v1", "kind": kind, "metadata": metadata, "items": items });
+            if is_ours { (200, found) } else { refusal(403, "Forbidden") }
+        });
+        assert_eq!(records_of(&ctx, "a-policy").await.expect("records"), [record('1', 1)]);
+        assert!(records_of(&ctx, "another").await.is_err());
     }
 }

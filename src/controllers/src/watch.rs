@@ -79,7 +79,7 @@ mod tests {
     fn page(asked: &str) -> (u16, Value) {
         let is_second = asked.contains("continue=more");
         if !asked.contains("limit=25") {
-            return refusal();
+            return refusal(403, "Forbidden");
         }
         let metadata = json!({ "resourceVersion": "7", "continue": if is_second { "" } else { "more" } });
         let (kind, items) =

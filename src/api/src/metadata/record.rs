@@ -25,6 +25,7 @@ use crate::{names, rule};
     status = "MetadataBackupRecordStatus",
     derive = "PartialEq",
     derive = "Default",
+    selectable = ".spec.policy",
     printcolumn(name = "Policy", type_ = "string", json_path = ".spec.policy"),
     printcolumn(name = "Time", type_ = "string", json_path = ".status.time"),
     printcolumn(name = "Revision", type_ = "integer", json_path = ".status.etcd.revision"),
@@ -234,6 +235,9 @@ pub struct RecordRetention {
 }
 
 impl MetadataBackupRecord {
+    /// The field by which the API server is asked for the records of one policy.
+    pub const POLICY_FIELD: &str = "spec.policy";
+
     /// Finds everything wrong that the schema cannot say, and what an older schema let through.
     pub fn validate(&self) -> Vec<Violation> {
         let spec = &self.spec;

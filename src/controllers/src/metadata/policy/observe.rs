@@ -99,8 +99,7 @@ async fn runs(ctx: &runtime::Context, policy: &str) -> Result<Runs, Error> {
     let of_policy = format!("{}={policy}", label::POLICY);
     let jobs = read::all(ctx, "jobs", &of_policy).await?;
     let pods = read::all(ctx, "pods", &of_policy).await?;
-    let mut records: Vec<MetadataBackupRecord> = read::all(ctx, "records", "").await?;
-    records.retain(|record| record.spec.policy == policy);
+    let records = read::records_of(ctx, policy).await?;
     Ok(Runs { jobs, pods, records })
 }
 

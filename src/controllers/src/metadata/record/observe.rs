@@ -1,7 +1,7 @@
 //! Reads of the record controller. All of them, and nothing else.
 use api::{
     MetadataBackupPolicy, MetadataBackupRecord,
-    names::{Work, label},
+    names::{self, Work, label},
 };
 use jiff::Timestamp;
 use k8s_openapi::api::{
@@ -11,7 +11,12 @@ use k8s_openapi::api::{
 use kube::{Resource, ResourceExt};
 use runtime::Error;
 
-use crate::{Context, marks, ownership::controller_name, read};
+use crate::{
+    Context, marks,
+    ownership::controller_name,
+    read,
+    run::{self, Ended, Run},
+};
 
 /// Everything that the decision on a Job may depend on.
 #[derive(Clone, Debug)]
@@ -26,7 +31,8 @@ pub struct JobWorld {
     pub cronjob: Option<CronJob>,
     /// Pods that say they are of it.
     pub pods: Vec<Pod>,
-    /// All records.
+    /// Records that it may have to do with: those that have a name which its backup's may have, or those of the policy
+    /// whose backups it forgets.
     pub records: Vec<MetadataBackupRecord>,
     /// The moment the reconcile began.
     pub now: Timestamp,
@@ -55,15 +61,26 @@ pub async fn observe_job(ctx: &Context, job: &Job) -> Result<Option<JobWorld>, E
         None => None,
     };
     let pods = format!("{}={},{}={name}", label::TYPE, work.label(), label::POLICY);
-    Ok(Some(JobWorld {
-        job: job.clone(),
-        work,
-        policy,
-        cronjob,
-        pods: read::all(runtime, "pods", &pods).await?,
-        records: read::all(runtime, "records", "").await?,
-        now: runtime.now(),
-    }))
+    let pods: Vec<Pod> = read::all(runtime, "pods", &pods).await?;
+    let records = match work {
+        Work::Forget => read::records_of(runtime, name).await?,
+        _ => namesakes(runtime, (job, &pods)).await?,
+    };
+    Ok(Some(JobWorld { job: job.clone(), work, policy, cronjob, pods, records, now: runtime.now() }))
+}
+
+/// Records of the names that a backup's may have, whoever's they are; none where there is no backup yet.
+async fn namesakes(
+    ctx: &runtime::Context,
+    (job, pods): (&Job, &[Pod]),
+) -> Result<Vec<MetadataBackupRecord>, Error> {
+    let mut found = Vec::new();
+    if let Run::Ended(Ended { outcome: Ok(backup), .. }) = run::judge_backup(job, (pods, &[]), ctx.now()) {
+        for name in names::records(&backup.snapshot_id) {
+            found.extend(read::one(ctx, "records", &name).await?);
+        }
+    }
+    Ok(found)
 }
 
 fn work(job: &Job) -> Option<Work> {
@@ -75,4 +92,41 @@ fn work(job: &Job) -> Option<Work> {
 pub async fn observe(ctx: &Context, record: &MetadataBackupRecord) -> Result<World, Error> {
     let policy = read::one(&ctx.runtime, "policies", &record.spec.policy).await?;
     Ok(World { record: record.clone(), policy, now: ctx.runtime.now() })
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::fixtures::{
+        answering, backed_up, backup_job, context, cronjob, ended_pod, failure, policy, record, refusal,
+    };
+
+    /// A namespace with the policy, its CronJob, this pod and two records; nobody may list records.
+    fn answer(asked: &str, pod: &Pod) -> (u16, Value) {
+        let path = asked.split('?').next().unwrap_or_default();
+        match path.rsplit('/').next().unwrap_or_default() {
+            "test-backup" => (200, json!(policy())),
+            "test-backup-backup-cronjob" => (200, json!(cronjob())),
+            "pods" => (200, json!({ "apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": [pod] })),
+            "metadatabackuprecords" => refusal(403, "Forbidden"),
+            "mbr-11111111" => (200, json!(record('1', 1))),
+            "mbr-22222222" => (200, json!(record('2', 2))),
+            _ => refusal(404, "NotFound"),
+        }
+    }
+
+    #[rstest]
+    #[case::of_its_own_names("Succeeded", backed_up('1', 'b'), &["mbr-11111111"])]
+    #[case::of_none_where_it_failed("Failed", failure("backup", model::Reason::WrongPassword), &[])]
+    #[tokio::test]
+    async fn a_backup_looks_at_records(#[case] phase: &str, #[case] left: String, #[case] names: &[&str]) {
+        let job = backup_job(if phase == "Succeeded" { "Complete" } else { "Failed" });
+        let pod = ended_pod(&job, phase, (0, &left));
+        let ctx = context(answering(move |asked| answer(asked, &pod)));
+        let world = observe_job(&ctx, &job).await.expect("readable").expect("a world");
+        assert_eq!(world.records.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), names);
+    }
 }

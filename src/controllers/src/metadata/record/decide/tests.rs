@@ -1,30 +1,16 @@
-use k8s_openapi::api::batch::v1::CronJob;
 use model::Reason;
 use rstest::rstest;
 
 use super::*;
 use crate::fixtures::{
-    NOW, at, backed_up, ended_pod, failure, forgotten, id, job, object, policy, record, settings,
+    NOW, at, backed_up, backup_job, cronjob, ended_pod, failure, forgotten, id, job, object, policy, record,
+    settings,
 };
-
-fn cronjob() -> CronJob {
-    object(json!({
-        "metadata": {
-            "name": "test-backup-backup-cronjob", "namespace": "kubedr-system", "uid": "cronjob-uid",
-            "ownerReferences": [{ "apiVersion": "v1", "kind": "MetadataBackupPolicy", "controller": true, "name": "test-backup", "uid": "policy-uid" }],
-        },
-    }))
-}
 
 /// A backup Job that ended a moment ago and left this.
 fn backup(phase: &str, left: &str) -> JobWorld {
     let end = if phase == "Succeeded" { "Complete" } else { "Failed" };
-    let mut job = job("backup-1", "CronJob", &cronjob(), Some((end, "2030-01-01T11:59:30Z")));
-    job.spec = Some(object(json!({ "template": { "spec": { "containers": [{ "name": "agent", "env": [
-        { "name": "KUBEDR_LOCATION_NAME", "value": "local-minio" },
-        { "name": "KUBEDR_REPOSITORY_ID", "value": id('a') },
-        { "name": "KUBEDR_CLUSTER_UID", "value": settings().cluster_uid },
-    ] }] } } })));
+    let job = backup_job(end);
     JobWorld {
         pods: vec![ended_pod(&job, phase, (0, left))],
         work: Work::Backup,
