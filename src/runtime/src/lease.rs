@@ -18,7 +18,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
 use kube::{Api, Client, api::PostParams};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::CallError;
 
@@ -29,6 +29,9 @@ pub const DURATION: Duration = Duration::from_secs(10);
 const DEADLINE: Duration = Duration::from_secs(7);
 /// Pause between two tries.
 const PAUSE: Duration = Duration::from_secs(2);
+/// How long one try may take, so that there is time for another: of several API servers one may have lost its power,
+/// and a request that is given up closes the connection that leads there.
+const LONGEST: Duration = Duration::from_secs(3);
 /// How soon another leads after a leader was killed.
 const HANDOVER: Duration = Duration::from_secs(15);
 
@@ -36,6 +39,10 @@ const HANDOVER: Duration = Duration::from_secs(15);
 const _: () = assert!(
     DURATION.as_secs() + 2 * PAUSE.as_secs() < HANDOVER.as_secs(),
     "a killed leader is soon followed"
+);
+const _: () = assert!(
+    PAUSE.as_secs() + LONGEST.as_secs() < DEADLINE.as_secs(),
+    "one request that hangs is followed by another"
 );
 
 /// One try to become or to stay the leader.
@@ -45,6 +52,8 @@ enum TryError {
     Read(#[source] CallError),
     #[error("failed to write the lease")]
     Write(#[source] CallError),
+    #[error("the API server does not answer about the lease")]
+    Hung,
 }
 
 /// The lease of one namespace, as one process sees it.
@@ -54,6 +63,8 @@ pub struct Elector {
     identity: String,
     now: fn() -> Timestamp,
     seen: Option<(LeaseSpec, Instant)>,
+    /// The moment before the try in which it was last held.
+    renewed: Instant,
 }
 
 impl Elector {
@@ -64,14 +75,17 @@ impl Elector {
         (name, identity): (&'static str, String),
         now: fn() -> Timestamp,
     ) -> Self {
-        Self { leases: Api::namespaced(client, namespace), name, identity, now, seen: None }
+        let leases = Api::namespaced(client, namespace);
+        Self { leases, name, identity, now, seen: None, renewed: Instant::now() }
     }
 
     /// Waits until this process leads. May be dropped at any time.
     pub async fn acquire(&mut self) {
         let mut told = false;
         loop {
-            match self.attempt().await {
+            let tried = self.attempt(Instant::now() + LONGEST).await;
+            let pause = pause_after(&tried);
+            match tried {
                 Ok(true) => return,
                 Ok(false) if !told => {
                     tracing::info!(lease = self.name, holder = self.holder(), "waiting for the lease");
@@ -80,24 +94,26 @@ impl Elector {
                 Ok(false) => {}
                 Err(error) => tracing::warn!(error = model::chain(&error), "failed to acquire the lease"),
             }
-            sleep(PAUSE).await;
+            sleep(pause).await;
         }
     }
 
-    /// Renews the lease until it is lost. May be dropped at any time.
+    /// Renews the lease until it is lost. May be dropped at any time, and begun again.
     pub async fn hold(&mut self) {
-        let mut renewed = Instant::now();
+        let mut pause = PAUSE;
         loop {
-            sleep(PAUSE).await;
-            // A request may itself wait long: what counts is the moment before it.
+            let until = self.renewed + DEADLINE;
+            sleep_until(until.min(Instant::now() + pause)).await;
             let begun = Instant::now();
-            let left = (renewed + DEADLINE).saturating_duration_since(begun);
-            match tokio::time::timeout(left, self.attempt()).await {
-                Ok(Ok(true)) => renewed = begun,
-                Ok(Ok(false)) if self.holder() != self.identity => return,
-                Ok(Ok(false)) => {}
-                Ok(Err(error)) => tracing::warn!(error = model::chain(&error), "failed to renew the lease"),
-                Err(_elapsed) => return,
+            if begun >= until {
+                return;
+            }
+            let tried = self.attempt(until.min(begun + LONGEST)).await;
+            pause = pause_after(&tried);
+            match tried {
+                Ok(false) if self.holder() != self.identity => return,
+                Ok(_) => {}
+                Err(error) => tracing::warn!(error = model::chain(&error), "failed to renew the lease"),
             }
         }
     }
@@ -114,8 +130,18 @@ impl Elector {
         seen.and_then(|(spec, _)| spec.holder_identity.as_deref()).unwrap_or_default()
     }
 
-    /// One try: true where this process holds the lease now.
-    async fn attempt(&mut self) -> Result<bool, TryError> {
+    /// One try, which ends by then: true where this process holds the lease now.
+    async fn attempt(&mut self, until: Instant) -> Result<bool, TryError> {
+        // A request may itself wait long: what counts is the moment before it.
+        let begun = Instant::now();
+        let is_held = timeout_at(until, self.ask()).await.map_err(|_elapsed| TryError::Hung)??;
+        if is_held {
+            self.renewed = begun;
+        }
+        Ok(is_held)
+    }
+
+    async fn ask(&mut self) -> Result<bool, TryError> {
         let found = crate::call(self.leases.get_opt(self.name)).await.map_err(TryError::Read)?;
         let Some(found) = found else { return self.make().await };
         let spec = found.spec.clone().unwrap_or_default();
@@ -184,6 +210,11 @@ impl Elector {
         let spec = LeaseSpec { holder_identity: None, lease_duration_seconds: Some(1), ..before };
         self.write(Lease { spec: Some(spec), ..found }).await.map(drop)
     }
+}
+
+/// One that hung has waited already.
+fn pause_after(tried: &Result<bool, TryError>) -> Duration {
+    if matches!(tried, Err(TryError::Hung)) { Duration::ZERO } else { PAUSE }
 }
 
 #[cfg(test)]

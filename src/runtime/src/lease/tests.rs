@@ -1,3 +1,4 @@
+use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
@@ -95,6 +96,52 @@ async fn a_leader_that_cannot_renew_stops_before_another_begins() {
     let begun = Instant::now();
     elector.hold().await;
     assert!(begun.elapsed() < DURATION, "{:?}", begun.elapsed());
+}
+
+/// Of several API servers one has lost its power: another answers the next request.
+#[tokio::test(start_paused = true)]
+async fn one_request_that_hangs_costs_no_leadership() {
+    let script = vec![
+        read(mine()),
+        written(mine()),
+        ignores(&format!("GET {LEASE}")),
+        read(mine()),
+        written(mine()),
+        read(mine()),
+        ignores(&format!("PUT {LEASE}")),
+        read(mine()),
+        written(mine()),
+        read(theirs("2030-01-01T12:00:01.000000Z")),
+    ];
+    let (mut elector, _heard) = elector(script);
+    elector.acquire().await;
+    elector.hold().await;
+    assert_eq!(elector.holder(), "them", "all was asked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_the_lease_does_not_wait_for_a_request_that_hangs() {
+    let script = vec![ignores(&format!("GET {LEASE}")), read(mine()), written(mine())];
+    let (mut elector, _heard) = elector(script);
+    let begun = Instant::now();
+    elector.acquire().await;
+    assert_eq!(begun.elapsed().as_secs(), LONGEST.as_secs());
+}
+
+/// The reconciles of a leader that is told to stop are held by the lease, and not for longer than before.
+#[rstest]
+#[case::is_refused(refuses(&format!("GET {LEASE}"), 500, "InternalError"))]
+#[case::hangs(ignores(&format!("GET {LEASE}")))]
+#[tokio::test(start_paused = true)]
+async fn who_holds_again_leads_no_longer_where_each_request(#[case] first: Step) {
+    let mut script = vec![read(mine()), written(mine()), first];
+    script.extend((0..2).map(|_| ignores(&format!("GET {LEASE}"))));
+    let (mut elector, _heard) = elector(script);
+    elector.acquire().await;
+    let begun = Instant::now();
+    tokio::time::timeout(PAUSE + LONGEST, elector.hold()).await.expect_err("there is time left");
+    elector.hold().await;
+    assert_eq!(begun.elapsed().as_secs(), DEADLINE.as_secs());
 }
 
 #[tokio::test(start_paused = true)]
