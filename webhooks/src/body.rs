@@ -10,11 +10,11 @@ use tokio::{
     time::timeout,
 };
 
-use crate::review::Malformed;
+use crate::review::{Head, LONGEST_HEAD, Malformed};
 
 /// Largest body: an update carries its object twice, and the API server takes no object above 3 MiB.
 pub const MOST: usize = 7 << 20;
-/// How long a body may take to come; nobody hears the answer after the seconds for which `config/webhook` has the API
+/// How long a body may take to come: who asks is still told that it did not. Nobody hears the answer after the seconds for which `config/webhook` has the API
 /// server wait.
 pub const LONGEST: Duration = Duration::from_secs(1);
 /// As much of each body takes none of the room that all have together.
@@ -34,6 +34,15 @@ pub struct Read<'a> {
     room: Option<SemaphorePermit<'a>>,
 }
 
+/// A body that did not come, or not whole.
+#[derive(Debug)]
+pub struct Unread {
+    /// Why.
+    pub why: Malformed,
+    /// What it began with.
+    pub head: Head,
+}
+
 impl<'a> Read<'a> {
     fn take(&mut self, more: SemaphorePermit<'a>) {
         match &mut self.room {
@@ -51,33 +60,41 @@ impl Default for Room {
 
 impl Room {
     /// Reads a body to its end.
-    pub async fn read(&self, body: Body) -> Result<Read<'_>, Malformed> {
-        if body.size_hint().lower() > MOST as u64 {
-            return Err(Malformed::TooLarge { most: MOST });
+    pub async fn read(&self, body: Body) -> Result<Read<'_>, Unread> {
+        let mut read = Read::default();
+        let collected = timeout(LONGEST, self.collect(body, &mut read)).await;
+        match collected.unwrap_or(Err(Malformed::TooSlow(LONGEST))) {
+            Ok(()) => Ok(read),
+            Err(why) => Err(Unread { why, head: Head::of(&read.bytes) }),
         }
-        timeout(LONGEST, self.collect(body)).await.unwrap_or(Err(Malformed::TooSlow(LONGEST)))
     }
 
-    async fn collect(&self, body: Body) -> Result<Read<'_>, Malformed> {
-        let (mut pieces, mut read) = (body.into_data_stream(), Read::default());
+    async fn collect<'a>(&'a self, body: Body, read: &mut Read<'a>) -> Result<(), Malformed> {
+        let is_too_large = body.size_hint().lower() > MOST as u64;
+        let mut pieces = body.into_data_stream();
         while let Some(piece) = pieces.next().await {
-            self.add(&mut read, &piece.map_err(Malformed::Broken)?).await?;
+            self.add(read, &piece.map_err(Malformed::Broken)?).await?;
+            if is_too_large && read.bytes.len() >= LONGEST_HEAD {
+                return Err(Malformed::TooLarge { most: MOST });
+            }
         }
-        Ok(read)
+        Ok(())
     }
 
     /// Only what has come takes room: who announces much and sends nothing is in nobody's way.
     async fn add<'a>(&'a self, read: &mut Read<'a>, piece: &Bytes) -> Result<(), Malformed> {
-        let bytes = read.bytes.len() + piece.len();
+        let small = SMALL.saturating_sub(read.bytes.len()).min(piece.len());
+        let (small, more) = piece.split_at(small);
+        read.bytes.extend_from_slice(small);
+        let bytes = read.bytes.len() + more.len();
         if bytes > MOST {
             return Err(Malformed::TooLarge { most: MOST });
         }
-        let more = bytes.saturating_sub(SMALL.max(read.bytes.len()));
         // Room comes free in time: nobody closes the semaphore, and no piece is larger than a body may be.
-        if let Ok(more) = self.0.acquire_many(u32::try_from(more).unwrap_or(u32::MAX)).await {
-            read.take(more);
+        if let Ok(room) = self.0.acquire_many(u32::try_from(more.len()).unwrap_or(u32::MAX)).await {
+            read.take(room);
         }
-        read.bytes.extend_from_slice(piece);
+        read.bytes.extend_from_slice(more);
         Ok(())
     }
 }

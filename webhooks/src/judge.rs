@@ -31,6 +31,9 @@ const LONGEST_SPEC: usize = 256 << 10;
 pub trait Kind:
     Resource<DynamicType = ()> + HasSpec<Spec: DeserializeOwned> + HasStatus<Status: DeserializeOwned> + Default
 {
+    /// Whether nobody can write one without an answer, as `config/webhook` has it.
+    const IS_AWAITED: bool = false;
+
     /// Everything that is wrong with it by itself.
     fn flaws(&self, by: &Admission) -> Vec<Violation>;
 

@@ -42,8 +42,8 @@ pub use others::Others;
 
 use crate::{
     answer::{Subject, Verdict},
-    body::Room,
-    review::Review,
+    body::{Room, Unread},
+    review::{Head, Review},
 };
 
 /// What requests are judged by.
@@ -93,7 +93,7 @@ pub fn router(admission: Admission) -> Router {
 pub fn answer<K: Kind>(verb: Verb, body: &[u8], by: &Admission) -> Answer {
     let review = match Review::read(body) {
         Ok(review) => review,
-        Err(malformed) => return malformed.answer(""),
+        Err(why) => return Unread { why, head: Head::of(body) }.answer::<K>(verb),
     };
     let judged = review.about::<K>().and_then(|request| {
         let verdict = match verb {
@@ -113,6 +113,14 @@ async fn validate<K: Kind>(State(desk): State<Arc<Desk>>, request: Request) -> R
     desk.answer::<K>(Verb::Validate, request).await
 }
 
+impl Unread {
+    /// The answer that says why. Who asks goes on without one of a kind that nobody waits for: then it hears none.
+    fn answer<K: Kind>(&self, verb: Verb) -> Answer {
+        let is_heard = verb == Verb::Validate && K::IS_AWAITED;
+        self.why.answer(if is_heard { self.head.uid() } else { "" })
+    }
+}
+
 /// Where requests are answered.
 struct Desk {
     admission: Admission,
@@ -126,7 +134,7 @@ impl Desk {
         let begun = Instant::now();
         let answer = match &read {
             Ok(read) => answer::<K>(verb, &read.bytes, &self.admission),
-            Err(malformed) => malformed.answer(""),
+            Err(unread) => unread.answer::<K>(verb),
         };
         let told = Told { kind: K::kind(&()), allowed: answer.allowed, took: begun.elapsed() };
         if !told.allowed {

@@ -7,11 +7,15 @@
 //! Most of a review is passed over and never built: who asks, by which options, and of objects everything
 //! but a few words. A spec stays the text that it is until somebody has to judge it, so that one that did
 //! not change costs nothing, and one that cannot be read is answered with the request's own uid.
+mod head;
+
 use std::{borrow::Cow, fmt, time::Duration};
 
 use kube::Resource;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
+
+pub use head::{Head, LONGEST as LONGEST_HEAD};
 
 /// The version that is spoken.
 pub const API_VERSION: &str = "admission.k8s.io/v1";

@@ -8,6 +8,8 @@ use crate::{Admission, judge::Kind};
 const NAMED: usize = 3;
 
 impl Kind for BackupLocation {
+    const IS_AWAITED: bool = true;
+
     fn flaws(&self, _by: &Admission) -> Vec<Violation> {
         self.validate()
     }

@@ -7,6 +7,8 @@ use model::{Reason, Schedule, Violation};
 use crate::{Admission, judge::Kind};
 
 impl Kind for MetadataBackupPolicy {
+    const IS_AWAITED: bool = true;
+
     fn flaws(&self, by: &Admission) -> Vec<Violation> {
         self.validate(&by.allowed_host_paths)
     }

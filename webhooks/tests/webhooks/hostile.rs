@@ -2,7 +2,7 @@
 use std::{convert::Infallible, time::Duration};
 
 use api::{
-    MetadataBackupPolicy, MetadataRestore,
+    BackupLocation, MetadataBackupPolicy, MetadataBackupRecord, MetadataRestore,
     names::{Verb, webhook_path},
     samples,
 };
@@ -175,6 +175,57 @@ async fn a_body_as_large_as_may_be_is_read_to_its_end() {
     let mut body = good().to_string().into_bytes();
     body.resize(MOST, b' ');
     assert!(sent(body).await.is_allowed());
+}
+
+/// A review up to its object, in the order in which an API server writes it.
+fn beginning(operation: &str) -> Bytes {
+    let kind = json!({ "group": api::GROUP, "version": api::VERSION, "kind": "MetadataBackupPolicy" });
+    let name = "n".repeat(253);
+    let text = format!(
+        r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{"uid":"{UID}","kind":{kind},"name":"{name}","operation":"{operation}","object":"#
+    );
+    Bytes::from(text)
+}
+
+/// A review that begins soundly, and what comes then.
+fn begun(operation: &str, then: impl stream::Stream<Item = Bytes> + Send + 'static) -> Body {
+    let beginning = beginning(operation);
+    // Piece by piece, as networks have it.
+    let pieces: Vec<_> = beginning.chunks(100).map(Bytes::copy_from_slice).collect();
+    Body::from_stream(stream::iter(pieces).chain(then).map(Ok::<_, Infallible>))
+}
+
+fn spaces(bytes: usize) -> impl stream::Stream<Item = Bytes> {
+    pieces(bytes).map(|Ok(piece)| piece)
+}
+
+#[rstest]
+#[case::no_object(begun("CREATE", stream::empty()), 400)]
+#[case::garbage(begun("UPDATE", stream::iter([Bytes::from_static(b"\0\x1b[")])), 400)]
+#[case::more_than_is_read(begun("CREATE", spaces(MOST)), 413)]
+#[case::more_than_is_read_at_once(Body::from([&*beginning("UPDATE"), &vec![b' '; MOST]].concat()), 413)]
+#[case::nothing_more_in_time(begun("CREATE", stream::pending()), 408)]
+#[tokio::test(start_paused = true)]
+async fn an_api_server_hears_of_its_review_with(#[case] body: Body, #[case] code: u64) {
+    let reply = sent(body).await;
+    assert_eq!((reply.code(), &reply.0["uid"]), (Some(code), &json!(UID)), "{reply:?}");
+}
+
+/// The API server goes on without an answer, and a refusal would be one.
+#[rstest]
+#[case::to_remove_something(webhook_path::<BackupLocation>(Verb::Validate), "DELETE")]
+#[case::for_defaults(webhook_path::<BackupLocation>(Verb::Mutate), "CREATE")]
+#[case::for_a_record(webhook_path::<MetadataBackupRecord>(Verb::Validate), "CREATE")]
+#[case::for_a_restore(webhook_path::<MetadataRestore>(Verb::Validate), "CREATE")]
+#[tokio::test(start_paused = true)]
+async fn nobody_is_kept_waiting_for_what_nobody_answers_who_asks(
+    #[case] path: String,
+    #[case] operation: &str,
+) {
+    for then in [stream::pending().boxed(), spaces(MOST).boxed(), stream::empty().boxed()] {
+        let reply = asked(admission(), &path, begun(operation, then)).await;
+        assert_eq!((reply.is_allowed(), &reply.0["uid"]), (false, &json!("")), "{reply:?}");
+    }
 }
 
 /// So many spaces, one piece after the other.
