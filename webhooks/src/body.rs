@@ -14,8 +14,8 @@ use crate::review::{Head, LONGEST_HEAD, Malformed};
 
 /// Largest body: an update carries its object twice, and the API server takes no object above 3 MiB.
 pub const MOST: usize = 7 << 20;
-/// How long a body may take to come: who asks is still told that it did not. Nobody hears the answer after the seconds for which `config/webhook` has the API
-/// server wait.
+/// How long a body may take to come, so that who asks still hears that it did not: nobody does after the seconds for
+/// which `config/webhook` has the API server wait.
 pub const LONGEST: Duration = Duration::from_secs(1);
 /// As much of each body takes none of the room that all have together.
 const SMALL: usize = 64 << 10;

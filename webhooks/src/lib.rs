@@ -16,6 +16,7 @@ mod metadata;
 mod others;
 mod review;
 pub mod server;
+mod services;
 
 use std::{
     borrow::Cow,
@@ -39,6 +40,7 @@ use jiff::Timestamp;
 pub use answer::Answer;
 pub use judge::Kind;
 pub use others::Others;
+pub use services::Services;
 
 use crate::{
     answer::{Subject, Verdict},
@@ -55,6 +57,8 @@ pub struct Admission {
     pub allowed_host_paths: AllowedHostPaths,
     /// What is known of other objects.
     pub others: Others,
+    /// Addresses that this cluster's Services may have; none where nobody knows.
+    pub services: Option<Services>,
     /// What time it is.
     pub now: fn() -> Timestamp,
     /// Hears of each answer.

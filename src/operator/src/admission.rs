@@ -24,7 +24,7 @@ use runtime::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use webhooks::{
-    Admission, Others, Told,
+    Admission, Others, Services, Told,
     server::{Bounds, Server},
 };
 
@@ -45,6 +45,8 @@ pub struct Assembly<'a> {
     pub kept_by: &'a WebhookCertificates,
     /// Watches what is warned of.
     pub client: &'a Client,
+    /// Addresses that Services may have, as far as anyone knows.
+    pub services: Option<Services>,
     /// Opens with the first certificate: nobody could connect before.
     pub ready: Gate,
     /// What time it is.
@@ -104,6 +106,7 @@ impl Desk {
                 move |name| locations.has_location(name),
                 move |location| policies.users_of(location),
             ),
+            services: assembly.services,
             now: assembly.now,
             told: Arc::new(move |told: &Told| answers.gave(&told.kind, told.allowed, told.took)),
         }
@@ -210,7 +213,8 @@ mod tests {
         let (desk, ready, stop) = (desk.clone(), ready.clone(), stop.clone());
         let served = tokio::spawn(async move {
             let (config, client) = (config(), client());
-            let assembly = Assembly { config: &config, kept_by: &kept_by, client: &client, ready, now };
+            let (kept_by, client) = (&kept_by, &client);
+            let assembly = Assembly { config: &config, kept_by, client, services: None, ready, now };
             desk.serve(listener, assembly, stop).await
         });
         (served, address)

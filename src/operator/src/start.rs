@@ -24,7 +24,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use webhooks::server::{Bounds, Server};
+use webhooks::{
+    Services,
+    server::{Bounds, Server},
+};
 
 use crate::{
     admission::{self, Desk},
@@ -132,7 +135,7 @@ async fn answer(
     };
     let kept_by = &webhooks.certificates;
     let ready = front.health.gate_of_replica("webhooks");
-    let assembly = admission::Assembly { config, kept_by, client, ready, now: clock };
+    let assembly = admission::Assembly { config, kept_by, client, services: services(), ready, now: clock };
     desk.serve(listener, assembly, stopped.clone()).await
 }
 
@@ -296,6 +299,11 @@ async fn cluster_uid(client: &Client) -> String {
 /// What this process is called: the pod's name, which the kubelet makes its host name.
 fn instance() -> String {
     std::env::var("HOSTNAME").unwrap_or_else(|_| format!("operator-{}", std::process::id()))
+}
+
+/// Addresses that Services may have, by what the kubelet tells each container.
+fn services() -> Option<Services> {
+    Services::of(&std::env::var("KUBERNETES_SERVICE_HOST").ok()?)
 }
 
 /// Cancelled by a signal that asks the process to stop.

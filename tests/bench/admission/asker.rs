@@ -283,6 +283,7 @@ mod tests {
             namespace: "kubedr-bench".to_owned(),
             allowed_host_paths: AllowedHostPaths::default(),
             others: Others::default(),
+            services: None,
             now,
             told: Arc::new(|_| {}),
         });

@@ -8,7 +8,7 @@ use api::{
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
-use webhooks::{Admission, Kind, Others};
+use webhooks::{Admission, Kind, Others, Services};
 
 use crate::is_line;
 
@@ -81,6 +81,7 @@ fn admission() -> Admission {
         namespace: NAMESPACE.to_owned(),
         allowed_host_paths: AllowedHostPaths::default(),
         others: Others::new(|_| Some(false), |location| vec![format!("user-of-{location}")]),
+        services: Services::of("10.96.0.1"),
         now: || Timestamp::UNIX_EPOCH,
         told: Arc::new(|_| {}),
     }

@@ -2,7 +2,7 @@
 use api::{BackupLocation, Endpoint, Scheme};
 use model::Violation;
 
-use crate::{Admission, judge::Kind};
+use crate::{Admission, Services, judge::Kind};
 
 /// Policies that are named at once; more would not fit a warning.
 const NAMED: usize = 3;
@@ -14,9 +14,9 @@ impl Kind for BackupLocation {
         self.validate()
     }
 
-    fn doubts(&self, _old: Option<&Self>, _by: &Admission) -> Vec<Violation> {
+    fn doubts(&self, _old: Option<&Self>, by: &Admission) -> Vec<Violation> {
         let Ok(server) = self.spec.url.parse::<Endpoint>() else { return Vec::new() };
-        in_clear(&server).into_iter().chain(in_the_cluster(&server)).collect()
+        in_clear(&server).into_iter().chain(in_the_cluster(&server, by.services)).collect()
     }
 
     /// Only a word: stored bytes stay in any case, and the policies say what they lack.
@@ -32,14 +32,19 @@ fn in_clear(server: &Endpoint) -> Option<Violation> {
     (server.scheme() == Scheme::Http).then(|| Violation::new("spec.url", problem))
 }
 
-fn in_the_cluster(server: &Endpoint) -> Option<Violation> {
-    let problem = || {
-        format!(
-            "is a server of this cluster, {:?}: what destroys the cluster may take the backups",
-            server.host()
-        )
+fn in_the_cluster(server: &Endpoint, services: Option<Services>) -> Option<Violation> {
+    let may_be_a_service = || services.is_some_and(|services| services.may_have(server.host()));
+    let is_there = if server.needs_cluster_dns() {
+        "is a server of this cluster"
+    } else if server.is_node_local() {
+        "is the node itself"
+    } else if may_be_a_service() {
+        "may be a Service of this cluster, by its address"
+    } else {
+        return None;
     };
-    server.needs_cluster_dns().then(|| Violation::new("spec.url", problem()))
+    let problem = format!("{is_there}, {:?}: what destroys the cluster may take the backups", server.host());
+    Some(Violation::new("spec.url", problem))
 }
 
 fn in_use(name: &str, users: &[String]) -> Violation {

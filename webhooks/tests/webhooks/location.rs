@@ -2,7 +2,7 @@
 use api::{BackupLocation, samples};
 use rstest::rstest;
 use serde_json::{Value, json};
-use webhooks::{Admission, Others};
+use webhooks::{Admission, Others, Services};
 
 use crate::reviews::{self, Reply, admission, stored};
 
@@ -66,11 +66,40 @@ async fn a_refusal_does_not_repeat_a_password() {
     "https://minio.storage.svc.cluster.local:9000",
     "spec.url: is a server of this cluster"
 )]
+#[case::the_node("https://localhost:9000", r#"spec.url: is the node itself, "localhost""#)]
+#[case::the_nodes_address("https://127.0.0.1:9000", "spec.url: is the node itself")]
 #[case::the_name_of_a_service("https://minio:9000", r#"spec.url: is a server of this cluster, "minio""#)]
 #[tokio::test]
 async fn a_location_is_accepted_with_a_warning_of(#[case] url: &str, #[case] said: &str) {
     let reply = created(&json!({ "url": url })).await;
     assert!(reply.warns(said), "{reply:?}");
+}
+
+#[rstest]
+#[case::kubeadms_and_the_samples("10.96.0.1", "10.96.57.3", true)]
+#[case::kubeadms_last("10.96.0.1", "10.111.255.254", true)]
+#[case::beyond_kubeadms("10.96.0.1", "10.112.0.1", false)]
+#[case::k3s("10.43.0.1", "10.43.255.1", true)]
+#[case::pods_of_k3s("10.43.0.1", "10.42.0.7", false)]
+#[case::nodes_below_openshifts("172.30.0.1", "172.29.0.7", false)]
+#[case::nodes_below_a_short_range("10.0.32.1", "10.0.0.5", false)]
+#[case::version_6("fd00:10:96::1", "[fd00:10:96::f:ffff]", true)]
+#[case::beyond_the_longest_of_version_6("fd00:10:96::1", "[fd00:10:96::10:0]", false)]
+#[case::another_version("10.96.0.1", "[fd00:10:96::1]", false)]
+#[case::an_api_server_with_a_name("api.example.com", "10.96.57.3", false)]
+#[case::an_api_server_that_is_no_service("192.168.1.10", "192.168.1.20", false)]
+#[case::no_address_at_all("0.0.0.0", "0.0.0.1", false)]
+#[tokio::test]
+async fn an_address_is_warned_of_that_may_be_a_services(
+    #[case] api_server: &str,
+    #[case] host: &str,
+    #[case] expected: bool,
+) {
+    let here = Admission { services: Services::of(api_server), ..admission() };
+    let location = location(&json!({ "url": format!("https://{host}:9000") }));
+    let reply = reviews::created::<BackupLocation>(here, &location).await;
+    assert_eq!(reply.warns("spec.url: may be a Service of this cluster, by its address, "), expected);
+    assert_eq!(reply.warnings().is_empty(), !expected, "{reply:?}");
 }
 
 #[tokio::test]

@@ -31,6 +31,7 @@ pub fn admission() -> Admission {
         namespace: NAMESPACE.to_owned(),
         allowed_host_paths: AllowedHostPaths::default(),
         others: Others::default(),
+        services: None,
         now,
         told: Arc::new(|_| {}),
     }
