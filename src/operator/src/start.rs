@@ -3,7 +3,7 @@
 //! ```text
 //! webhooks ──────────────────────────────────┬▶ SIGTERM: controllers end, the lease is released;
 //! API server answers ─▶ lease ─▶ controllers ┤           webhooks answer on for some seconds
-//!                                            └▶ lease lost: the process ends at once
+//!                                            └▶ lease lost: controllers end at once; webhooks as above
 //! ```
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -19,6 +19,7 @@ use kube::{Api, Client, ResourceExt};
 use runtime::{Gate, Wiring, call, lease::Elector, metrics::Meters};
 use tokio::{
     net::TcpListener,
+    pin,
     signal::unix::{SignalKind, signal},
     task::JoinSet,
     time::{sleep, timeout},
@@ -111,7 +112,7 @@ impl Front {
     }
 }
 
-/// What ends by itself when it is told to stop. Where one fails, all end.
+/// What ends by itself when it is told to stop.
 async fn all(
     config: &Config,
     client: &Client,
@@ -120,7 +121,28 @@ async fn all(
 ) -> Result<()> {
     let answered = answer(config, client, (front, webhooks), stopped);
     let worked = work(config, client.clone(), front, stopped);
-    tokio::try_join!(answered, worked).map(|((), ())| ())
+    both(answered, worked, stopped).await
+}
+
+/// Both to their end. Whoever has asked is answered also where work fails, as it does where the lease is lost: an API
+/// server does not repeat what it asked of a connection that breaks.
+async fn both(
+    answered: impl Future<Output = Result<()>>,
+    worked: impl Future<Output = Result<()>>,
+    stopped: &CancellationToken,
+) -> Result<()> {
+    pin!(answered, worked);
+    let done = tokio::select! {
+        answered = answered.as_mut() => {
+            answered?;
+            return worked.await;
+        }
+        done = worked.as_mut() => done,
+    };
+    if done.is_err() {
+        stopped.cancel();
+    }
+    done.and(answered.await)
 }
 
 /// Admission, which needs nobody to lead and no API server that answers.
@@ -181,7 +203,30 @@ async fn lead(
     stopped: &CancellationToken,
 ) -> Result<()> {
     let stop = CancellationToken::new();
-    let mut tasks = assembly.start(health, &stop);
+    let tasks = assembly.start(health, &stop);
+    work_under(&mut leadership, tasks, (&stop, stopped)).await?;
+    leadership.release().await;
+    Ok(())
+}
+
+/// Has controllers work for as long as this process leads. When it returns, none of them does any more.
+async fn work_under(
+    leadership: &mut Leadership,
+    mut tasks: JoinSet<()>,
+    tokens: (&CancellationToken, &CancellationToken),
+) -> Result<()> {
+    let ended = ended(leadership, &mut tasks, tokens).await;
+    // Admission may go on for some seconds: who does not lead any more writes nothing in them.
+    tasks.shutdown().await;
+    ended
+}
+
+/// The end of all controllers, once they are told to stop; or what came before.
+async fn ended(
+    leadership: &mut Leadership,
+    tasks: &mut JoinSet<()>,
+    (stop, stopped): (&CancellationToken, &CancellationToken),
+) -> Result<()> {
     tokio::select! {
         () = leadership.hold() => bail!("the lease was lost"),
         _ = tasks.join_next() => bail!("a controller ended by itself"),
@@ -196,10 +241,9 @@ async fn lead(
             if ended.is_err() {
                 bail!("a reconcile did not end in time");
             }
+            Ok(())
         }
     }
-    leadership.release().await;
-    Ok(())
 }
 
 impl Assembly<'_> {
@@ -329,10 +373,64 @@ fn clock() -> Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use std::future::{pending, ready};
+
+    use anyhow::anyhow;
     use clap::Parser;
+    use tokio::time::Instant;
 
     use super::*;
     use crate::config::Flags;
+
+    const LONG: Duration = Duration::from_mins(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_asked_is_answered_although_the_lease_is_lost() {
+        let (stopped, begun) = (CancellationToken::new(), Instant::now());
+        let answered = async {
+            stopped.cancelled().await;
+            sleep(LONG).await;
+            anyhow::Ok(())
+        };
+        let error =
+            both(answered, ready(Err(anyhow!("the lease was lost"))), &stopped).await.expect_err("it was");
+        assert_eq!((error.to_string().as_str(), begun.elapsed()), ("the lease was lost", LONG));
+    }
+
+    #[tokio::test]
+    async fn where_nobody_can_answer_all_ends_at_once() {
+        let stopped = CancellationToken::new();
+        let answered = ready(Err(anyhow!("nobody keeps the certificate")));
+        let both = both(answered, pending(), &stopped);
+        let error = timeout(LONG, both).await.expect("at once").expect_err("it ended");
+        assert_eq!(error.to_string(), "nobody keeps the certificate");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_nobody_is_to_answer_work_goes_on_until_it_ends() {
+        let (stopped, begun) = (CancellationToken::new(), Instant::now());
+        let worked = async {
+            sleep(LONG).await;
+            anyhow::Ok(())
+        };
+        both(ready(Ok(())), worked, &stopped).await.expect("all is well");
+        assert!(begun.elapsed() == LONG && !stopped.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_at_work_any_more_where_leadership_has_ended() {
+        let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
+        let (mut tasks, held) = (JoinSet::new(), Arc::new(()));
+        let holds = held.clone();
+        tasks.spawn(async move {
+            pending::<()>().await;
+            drop(holds);
+        });
+        stopped.cancel();
+        let ended = work_under(&mut Leadership::Alone, tasks, (&stop, &stopped)).await;
+        assert_eq!(ended.expect_err("one does not end").to_string(), "a reconcile did not end in time");
+        assert_eq!(Arc::strong_count(&held), 1);
+    }
 
     /// No API server is there either: nobody asks for one before.
     #[tokio::test]
