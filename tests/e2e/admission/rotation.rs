@@ -59,7 +59,8 @@ async fn grows_old(kubedr: &Installation) -> Result<Secret> {
     let mut secret = secret(kubedr, names::WEBHOOK_AUTHORITY).await?;
     let stored = Stored::read(secret.data.as_ref());
     let (namespace, now) = (&*kubedr.namespace, now());
-    let world = World { stored: &stored, carried: &[], unchanged: Duration::ZERO, namespace, now };
+    let (unchanged, awaited) = (Duration::ZERO, Duration::ZERO);
+    let world = World { stored: &stored, carried: &[], unchanged, awaited, namespace, now };
     let old = |namespace: &str, now: Timestamp| issue(namespace, now + SOON - LIFETIME * 2 / 3);
     after(&world, Step::Anew, old)?.write(secret.data.get_or_insert_default());
     let secrets = kubedr.api::<Secret>();

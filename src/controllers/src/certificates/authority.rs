@@ -48,6 +48,8 @@ pub struct World<'a> {
     pub carried: &'a [Vec<u8>],
     /// For how long both have been as they are, by a clock that nobody sets.
     pub unchanged: Duration,
+    /// For how long the pair that follows has been there, by the same clock.
+    pub awaited: Duration,
     /// The operator's namespace: the pair is for the service there.
     pub namespace: &'a str,
     /// What time it is.
@@ -138,10 +140,16 @@ pub fn after(
 
 /// The pair to show from now on; none where that is the one that is shown already, or nothing better.
 ///
-/// One that an API server would refuse is held back, as long as there is another to show.
-pub fn shown(world: &World, is_one_shown: bool) -> Option<Pair> {
+/// One that an API server would refuse is held back, as long as there is another to show; and one that all would refuse
+/// where that has ended.
+pub fn shown(world: &World, in_use: Option<&Pair>) -> Option<Pair> {
     let pair = world.stored.served.as_ref()?.pair().ok()?;
-    (!is_one_shown || world.is_trusted(&pair)).then_some(pair)
+    let is_better = match in_use {
+        None => true,
+        Some(in_use) if in_use.untimely(world.now).is_some() => world.is_trusted_by_some(&pair),
+        Some(_) => world.is_trusted(&pair),
+    };
+    is_better.then_some(pair)
 }
 
 /// The pair to show as soon as API servers have been told of what is stored; none where they accept the one in use then.
@@ -167,7 +175,16 @@ pub fn told(stored: &Stored, namespace: &str) -> Bundle {
 impl World<'_> {
     /// Whether whoever goes by what is carried trusts a pair.
     fn is_trusted(&self, pair: &Pair) -> bool {
-        self.carried.iter().all(|pem| Bundle::read(pem).vouches(pair, self.namespace).is_ok())
+        self.carried.iter().all(|pem| self.vouches(pem, pair))
+    }
+
+    /// The same of anybody at all.
+    fn is_trusted_by_some(&self, pair: &Pair) -> bool {
+        self.carried.iter().any(|pem| self.vouches(pem, pair))
+    }
+
+    fn vouches(&self, carried: &[u8], pair: &Pair) -> bool {
+        Bundle::read(carried).vouches(pair, self.namespace).is_ok()
     }
 }
 
@@ -186,7 +203,12 @@ impl<'a> Judge<'a> {
 
     /// Whether the pair that follows is shown.
     fn promotion(&self, served: &Sound, next: &Sound) -> Decision {
-        let settled = if served.untimely.is_some() { HASTE } else { SETTLED };
+        let has_ended = served.untimely.is_some();
+        // Nobody accepts the one that is shown: who accepts the next is one more, whatever keeps others from it.
+        if has_ended && self.world.awaited >= SETTLED && self.world.is_trusted_by_some(&next.pair) {
+            return usual(Step::Promote, "the one before has ended, and some carry its authority");
+        }
+        let settled = if has_ended { HASTE } else { SETTLED };
         let awaits = |why| Decision { is_overdue: self.is_overdue(next), ..usual(Step::Rest, why) };
         if !self.world.is_trusted(&next.pair) {
             return awaits("a configuration of webhooks does not carry its authority");

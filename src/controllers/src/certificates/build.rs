@@ -46,7 +46,8 @@ mod tests {
     fn bundle() -> Bundle {
         let now: Timestamp = "2030-01-01T12:00:00Z".parse().expect("a timestamp");
         let stored = empty();
-        let world = World { stored: &stored, carried: &[], unchanged: Duration::ZERO, namespace: "n", now };
+        let (unchanged, awaited) = (Duration::ZERO, Duration::ZERO);
+        let world = World { stored: &stored, carried: &[], unchanged, awaited, namespace: "n", now };
         after(&world, Step::Anew, issue).expect("a pair").bundle()
     }
 

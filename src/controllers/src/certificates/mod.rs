@@ -108,15 +108,17 @@ impl<'a> Keeper<'a> {
         let stored = Stored::read(secret.data.as_ref());
         let carried = configurations.iter().flatten().flat_map(|seen| &seen.webhooks);
         let carried: Vec<Vec<u8>> = carried.map(|(_, bundle)| bundle.clone()).collect();
+        let awaited = self.patience.awaited(&stored);
         let unchanged = self.patience.with(&stored, configurations.as_deref().unwrap_or_default());
         let (namespace, now) = (self.ctx.namespace.as_str(), self.ctx.now());
-        let world = World { stored: &stored, carried: &carried, unchanged, namespace, now };
+        let world = World { stored: &stored, carried: &carried, unchanged, awaited, namespace, now };
         let decision = authority::decide(&world);
         self.rests(&decision);
-        let is_one_shown = self.certificates.in_use().is_some();
-        let shown = authority::shown(&world, is_one_shown);
-        // Any pair is better than none, whatever comes of the rest.
-        self.show(shown.as_ref().filter(|_| !is_one_shown), None, now);
+        let before = self.certificates.in_use();
+        let shown = authority::shown(&world, before.as_ref());
+        // Any pair is better than none, or than one that has ended, whatever comes of the rest.
+        let is_useless = |pair: &Pair| pair.untimely(now).is_some() && shown.as_ref() != Some(pair);
+        self.show(shown.as_ref().filter(|_| before.as_ref().is_none_or(is_useless)), None, now);
         let told = self.write(&secret, (&world, &decision), &configurations.map_err(Error::Call)?).await?;
         let in_use = self.certificates.in_use();
         let at_once =

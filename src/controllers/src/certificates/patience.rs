@@ -3,13 +3,19 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{authority::Stored, observe::Configuration};
+use super::{
+    authority::{Pem, Stored},
+    observe::Configuration,
+};
 
 /// What one process saw last, and since when, by a clock that nobody sets.
 ///
 /// One that begins anew waits anew: that costs minutes of months.
 #[derive(Default)]
-pub struct Patience(Option<Seen>);
+pub struct Patience {
+    seen: Option<Seen>,
+    next: Option<(Pem, Instant)>,
+}
 
 struct Seen {
     stored: Stored,
@@ -20,11 +26,19 @@ struct Seen {
 impl Patience {
     /// Takes in what is seen now.
     pub fn with(&mut self, stored: &Stored, configurations: &[Configuration]) -> Duration {
-        if !self.0.as_ref().is_some_and(|seen| seen.is_still(stored, configurations)) {
+        if !self.seen.as_ref().is_some_and(|seen| seen.is_still(stored, configurations)) {
             let (stored, configurations) = (stored.clone(), configurations.to_vec());
-            self.0 = Some(Seen { stored, configurations, since: Instant::now() });
+            self.seen = Some(Seen { stored, configurations, since: Instant::now() });
         }
-        self.0.as_ref().map_or(Duration::ZERO, |seen| seen.since.elapsed())
+        self.seen.as_ref().map_or(Duration::ZERO, |seen| seen.since.elapsed())
+    }
+
+    /// For how long the pair that follows has been there, whatever else has changed.
+    pub fn awaited(&mut self, stored: &Stored) -> Duration {
+        if self.next.as_ref().map(|(next, _)| next) != stored.next.as_ref() {
+            self.next = stored.next.clone().map(|next| (next, Instant::now()));
+        }
+        self.next.as_ref().map_or(Duration::ZERO, |(_, since)| since.elapsed())
     }
 }
 
@@ -39,6 +53,7 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+    use model::Secret;
     use runtime::Target;
 
     use super::{super::authority::Bundle, *};
@@ -64,5 +79,22 @@ mod tests {
         assert_eq!(seen(&[configuration(b"new")]).await, MINUTE);
         assert_eq!(seen(&[]).await, Duration::ZERO, "one is gone");
         assert_eq!(seen(&[configuration(b"new")]).await, Duration::ZERO, "and is back");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pair_that_follows_is_awaited_from_when_it_was_first_seen() {
+        let mut patience = Patience::default();
+        let secret = |text: &str| Secret::new(text.to_owned());
+        let pem = |text: &str| Pem { certificate: secret(text), key: secret(text) };
+        let mut awaited = async |next: Option<Pem>| {
+            tokio::time::advance(MINUTE).await;
+            patience.awaited(&Stored::new(&Bundle::default(), None, next))
+        };
+        assert_eq!(awaited(None).await, Duration::ZERO);
+        assert_eq!(awaited(Some(pem("a"))).await, Duration::ZERO);
+        assert_eq!(awaited(Some(pem("a"))).await, MINUTE);
+        assert_eq!(awaited(Some(pem("b"))).await, Duration::ZERO);
+        assert_eq!(awaited(Some(pem("b"))).await, MINUTE);
+        assert_eq!(awaited(None).await, Duration::ZERO);
     }
 }

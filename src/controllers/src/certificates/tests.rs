@@ -290,6 +290,29 @@ async fn a_renewal_that_something_keeps_from_its_end_is_told_after_a_day_and_no_
     assert!(shown(&replicas) > first);
 }
 
+/// As where a policy of the cluster lets nobody change one of the two.
+#[tokio::test(start_paused = true)]
+async fn a_pair_that_has_ended_is_followed_although_a_configuration_cannot_be_changed() {
+    static PASSED: AtomicI64 = AtomicI64::new(0);
+    fn clock() -> Timestamp {
+        after(&PASSED)
+    }
+    let (store, replicas) = (Store::installed(), <[Certificates; 2]>::default());
+    run(&store, &replicas, (1, clock)).await;
+    let first = shown(&replicas);
+    store.close(&configuration("mutating"));
+    for days in [250, 364, 366] {
+        PASSED.store(days * 24 * 3600, Ordering::Relaxed);
+        run(&store, &replicas, (6, clock)).await;
+        let states = [0, 1].map(|which| replicas[which].state());
+        for state in states {
+            assert_eq!(state.not_after == Some(first), days < 366, "{days}: {state:?}");
+            assert!(state.flaw.is_some_and(|flaw| flaw.starts_with("ApiWriteFailed: ")), "{days}");
+        }
+    }
+    assert_eq!([0, 1].map(|which| replicas[which].in_use()), [store.served(), store.served()]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_somebody_took_away_from_a_configuration_comes_back() {
     let (store, replicas) = (Store::installed(), <[Certificates; 2]>::default());

@@ -97,6 +97,19 @@ fn a_pair_follows_one_that_has_expired(#[case] seconds: u64, #[case] expected: S
     assert_eq!(scene.decision().step, expected);
 }
 
+/// Nobody accepts the one that has ended any more: whoever hears of the next is one who is answered again.
+#[rstest]
+#[case::a_configuration_never_carries_its_authority(begun_with_another_that_does_not_know().at(day(366)).awaited_for(300), Step::Promote)]
+#[case::something_changes_again_and_again(Scene::begun().told().at(day(366)).unchanged_for(50).awaited_for(300), Step::Promote)]
+#[case::that_configuration_may_be_next(begun_with_another_that_does_not_know().at(day(366)).awaited_for(299), Step::Rest)]
+#[case::nobody_would_accept_it(Scene::begun().at(day(366)).awaited_for(10_000), Step::Rest)]
+#[case::nobody_asks(begun_where_nothing_is_installed().at(day(366)).awaited_for(10_000), Step::Rest)]
+#[case::the_one_before_is_good(begun_with_another_that_does_not_know().at(day(364)).awaited_for(10_000), Step::Rest)]
+fn a_pair_that_has_ended_is_followed_although(#[case] scene: Scene, #[case] expected: Step) {
+    let decision = scene.decision();
+    assert_eq!((decision.step, decision.is_mishap), (expected, false), "{}", decision.why);
+}
+
 /// Two that fight for a configuration, or one that removes what it does not know, keep it from being shown for ever.
 #[rstest]
 #[case::not_while_api_servers_hear_of_it(Scene::begun().told(), false)]
@@ -231,9 +244,23 @@ fn authorities_do_not_become_more_and_more() {
 fn a_pair_is_held_back_that_api_servers_would_refuse_while_there_is_another() {
     let known = Scene::promoted();
     let unknown = Scene { carried: Scene::first().carried, ..known.clone() };
-    assert_eq!(shown(&unknown.world(), true), None);
-    let pair = Some(served(&known).pair().expect("a pair"));
-    assert_eq!(shown(&unknown.world(), false), pair, "any is better than none");
-    assert_eq!(shown(&known.told().world(), true), pair);
-    assert_eq!(shown(&Scene::empty().world(), false), None);
+    let (pair, old) =
+        (served(&known).pair().expect("a pair"), served(&Scene::first()).pair().expect("a pair"));
+    assert_eq!(shown(&unknown.world(), Some(&old)), None);
+    assert_eq!(shown(&unknown.world(), None).as_ref(), Some(&pair), "any is better than none");
+    assert_eq!(shown(&known.told().world(), Some(&old)), Some(pair));
+    assert_eq!(shown(&Scene::empty().world(), None), None);
+}
+
+#[test]
+fn a_pair_that_some_would_refuse_is_held_back_until_the_other_has_ended() {
+    let known = Scene::promoted().told();
+    let (pair, old) =
+        (served(&known).pair().expect("a pair"), served(&Scene::first()).pair().expect("a pair"));
+    let mut half = known.clone();
+    half.carried[0] = Scene::first().carried.swap_remove(0);
+    assert_eq!(shown(&half.clone().at(day(364)).world(), Some(&old)), None);
+    assert_eq!(shown(&half.at(day(366)).world(), Some(&old)), Some(pair));
+    let none = Scene { carried: Scene::first().carried, ..known };
+    assert_eq!(shown(&none.at(day(366)).world(), Some(&old)), None, "it would help nobody");
 }

@@ -25,8 +25,7 @@ struct Replica(Certificates);
 
 impl Replica {
     fn looks(&self, scene: &Scene) {
-        let is_one_shown = self.0.state().not_after.is_some();
-        if let Some(pair) = shown(&scene.world(), is_one_shown) {
+        if let Some(pair) = shown(&scene.world(), self.0.in_use().as_ref()) {
             self.0.offer(Ok(pair), scene.now);
         }
     }

@@ -25,6 +25,7 @@ pub struct Scene {
     pub stored: Stored,
     pub carried: Vec<Vec<u8>>,
     pub unchanged: Duration,
+    pub awaited: Duration,
     pub namespace: &'static str,
     pub now: Timestamp,
 }
@@ -33,7 +34,8 @@ impl Scene {
     /// Nothing is stored yet, and nothing is installed.
     pub fn empty() -> Self {
         let stored = Stored::new(&Bundle::default(), None, None);
-        Self { stored, carried: Vec::new(), unchanged: Duration::ZERO, namespace: NAMESPACE, now: start() }
+        let (unchanged, awaited) = (Duration::ZERO, Duration::ZERO);
+        Self { stored, carried: Vec::new(), unchanged, awaited, namespace: NAMESPACE, now: start() }
     }
 
     /// A pair was made at the start, and is trusted.
@@ -57,6 +59,11 @@ impl Scene {
 
     pub fn unchanged_for(self, seconds: u64) -> Self {
         Self { unchanged: Duration::from_secs(seconds), ..self }
+    }
+
+    /// The pair that follows has been there for so long.
+    pub fn awaited_for(self, seconds: u64) -> Self {
+        Self { awaited: Duration::from_secs(seconds), ..self }
     }
 
     /// Both configurations carry what is stored.
@@ -101,6 +108,7 @@ impl Scene {
             stored: &self.stored,
             carried: &self.carried,
             unchanged: self.unchanged,
+            awaited: self.awaited,
             namespace: self.namespace,
             now: self.now,
         }

@@ -1,10 +1,10 @@
 //! What replicas would do, by the very code that decides it; everything that is stored, carried or shown has a number.
 use std::{collections::HashMap, ops::Range};
 
-use jiff::Timestamp;
 use controllers::certificates::authority::{
     Bundle, Issued, Pem, SETTLED, Step, Stored, World, after, decide, issue, shown, shown_once_told,
 };
+use jiff::Timestamp;
 
 use super::state::{Doing, Replica, State};
 use crate::scene::{NAMESPACE, day};
@@ -41,8 +41,9 @@ pub enum Clock {
     Ahead,
 }
 
-/// What a replica finds: the Secret, what is carried, for how long, at what time, and what it shows.
-type Found = (Id, [Id; 2], u8, Clock, Option<Id>);
+/// What a replica finds: the Secret, what is carried, for how long it has been so, and a pair follows, at what time, and
+/// what it shows.
+type Found = (Id, [Id; 2], [u8; 2], Clock, Option<Id>);
 
 /// Everything that is stored, carried or shown in any state, by number.
 pub struct Laboratory {
@@ -114,11 +115,17 @@ impl Laboratory {
         (number(&mut self.stored, stored), number(&mut self.bundles, carried))
     }
 
-    fn world<'a>(&'a self, secret: Id, carried: &'a [Vec<u8>], patience: u8, clock: Clock) -> World<'a> {
+    fn world<'a>(
+        &'a self,
+        secret: Id,
+        carried: &'a [Vec<u8>],
+        [patience, awaited]: [u8; 2],
+        clock: Clock,
+    ) -> World<'a> {
         let patience = if self.care == Care::Hurries { self.patient } else { patience };
-        let unchanged = SETTLED * u32::from(patience) / u32::from(self.patient);
-        let now = clock.now();
-        World { stored: &self.stored[secret], carried, unchanged, namespace: NAMESPACE, now }
+        let passed = |moments: u8| SETTLED * u32::from(moments) / u32::from(self.patient);
+        let (unchanged, awaited, now) = (passed(patience), passed(awaited), clock.now());
+        World { stored: &self.stored[secret], carried, unchanged, awaited, namespace: NAMESPACE, now }
     }
 
     fn carried(&self, seen: [Id; 2]) -> Vec<Vec<u8>> {
@@ -130,7 +137,7 @@ impl Laboratory {
         &mut self,
         secret: Id,
         seen: [Id; 2],
-        (patience, clock): (u8, Clock),
+        (patience, clock): ([u8; 2], Clock),
         held: Option<Id>,
     ) -> (Step, Option<Id>) {
         let key = (secret, seen, patience, clock, held);
@@ -139,7 +146,8 @@ impl Laboratory {
         }
         let carried = self.carried(seen);
         let world = self.world(secret, &carried, patience, clock);
-        let (step, is_shown) = (decide(&world).step, shown(&world, held.is_some()).is_some());
+        let in_use = held.map(|held| self.pairs[held].pair().expect("what is shown is a pair"));
+        let (step, is_shown) = (decide(&world).step, shown(&world, in_use.as_ref()).is_some());
         let served = self.stored[secret].served.clone().filter(|_| is_shown);
         let shown = served.map(|pem| number(&mut self.pairs, pem)).or(held);
         self.looked.insert(key, (step, shown));
@@ -168,7 +176,7 @@ impl Laboratory {
             return *known;
         }
         let pair = self.made[new].clone();
-        let stored = after(&self.world(secret, &[], 0, clock), step, |_, _| Ok(pair)).expect("a pair");
+        let stored = after(&self.world(secret, &[], [0; 2], clock), step, |_, _| Ok(pair)).expect("a pair");
         let stored = number(&mut self.stored, stored);
         self.written.insert(key, stored);
         stored
@@ -193,6 +201,11 @@ impl Laboratory {
         let pairs = &mut self.pairs;
         let numbers = || [served, next].into_iter().flatten().map(|pem| number(pairs, pem.clone())).collect();
         self.held.entry(stored).or_insert_with(numbers).clone()
+    }
+
+    pub fn next(&mut self, secret: Id) -> Option<Id> {
+        let next = self.stored[secret].next.clone();
+        next.map(|pem| number(&mut self.pairs, pem))
     }
 
     pub fn bundle(&mut self, secret: Id) -> Id {
@@ -225,7 +238,7 @@ impl Laboratory {
     pub fn is_done(&mut self, state: &State) -> bool {
         let secret = state.secret.0;
         let carried = [state.configurations[0].carried, state.configurations[1].carried];
-        let (step, _) = self.look(secret, carried, (self.patient, Clock::Due), None);
+        let (step, _) = self.look(secret, carried, ([self.patient; 2], Clock::Due), None);
         let served = self.stored[secret].served.clone().map(|pem| number(&mut self.pairs, pem));
         let is_shown = state.replicas.iter().all(|replica| replica.shown == served && served.is_some());
         state.clocks == [Clock::Due; 2] && step == Step::Rest && is_shown && self.is_safe(state)

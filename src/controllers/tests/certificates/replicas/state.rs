@@ -63,6 +63,8 @@ pub struct Replica {
     pub shown: Option<Id>,
     /// What it saw, and for how many moments.
     patience: Option<(Memory, u8)>,
+    /// The pair that follows, and for how many moments: where one has ended by its clock, and it may matter.
+    awaits: Option<(Id, u8)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -81,6 +83,7 @@ const IDLE: Replica = Replica {
     memory: Memory { configurations: [None; 2], secret: None },
     shown: None,
     patience: None,
+    awaits: None,
 };
 
 impl State {
@@ -135,8 +138,11 @@ impl State {
             configuration.before.iter_mut().for_each(|(_, moments)| *moments += 1);
             configuration.before.retain(|(_, moments)| *moments < LATE);
         }
-        for (_, moments) in next.replicas.iter_mut().filter_map(|replica| replica.patience.as_mut()) {
-            *moments = (*moments + 1).min(patient);
+        for Replica { patience, awaits, .. } in &mut next.replicas {
+            let patience = patience.as_mut().map(|(_, moments)| moments);
+            for moments in patience.into_iter().chain(awaits.as_mut().map(|(_, moments)| moments)) {
+                *moments = (*moments + 1).min(patient);
+            }
         }
         Some(next)
     }
@@ -185,13 +191,17 @@ impl State {
     }
 
     fn decides(&mut self, one: usize, laboratory: &mut Laboratory) -> Option<()> {
-        let Replica { memory, shown, patience, .. } = &mut self.replicas[one];
+        let (clock, (secret, _)) = (self.clocks[one], self.replicas[one].memory.secret?);
+        let next = laboratory.next(secret).filter(|_| clock == Clock::Ahead);
+        let Replica { memory, shown, patience, awaits, .. } = &mut self.replicas[one];
         if patience.is_none_or(|(seen, _)| seen != *memory) {
             *patience = Some((*memory, 0));
         }
-        let (moments, clock) = (patience.map_or(0, |(_, moments)| moments), self.clocks[one]);
-        let ((secret, _), seen) =
-            (memory.secret?, memory.configurations.map(|seen| seen.map_or(0, |seen| seen.carried)));
+        if awaits.map(|(awaited, _)| awaited) != next {
+            *awaits = next.map(|next| (next, 0));
+        }
+        let moments = [patience.map_or(0, |(_, moments)| moments), awaits.map_or(0, |(_, moments)| moments)];
+        let seen = memory.configurations.map(|seen| seen.map_or(0, |seen| seen.carried));
         let (step, now_shown) = laboratory.look(secret, seen, (moments, clock), *shown);
         *shown = now_shown;
         self.replicas[one].doing = if step == Step::Rest {
