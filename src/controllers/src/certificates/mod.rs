@@ -109,7 +109,9 @@ impl<'a> Keeper<'a> {
         let carried = configurations.iter().flatten().flat_map(|seen| &seen.webhooks);
         let carried: Vec<Vec<u8>> = carried.map(|(_, bundle)| bundle.clone()).collect();
         let awaited = self.patience.awaited(&stored);
-        let unchanged = self.patience.with(&stored, configurations.as_deref().unwrap_or_default());
+        // What could not be read has not changed for that.
+        let unchanged =
+            configurations.as_ref().map_or(Duration::ZERO, |seen| self.patience.with(&stored, seen));
         let (namespace, now) = (self.ctx.namespace.as_str(), self.ctx.now());
         let world = World { stored: &stored, carried: &carried, unchanged, awaited, namespace, now };
         let decision = authority::decide(&world);

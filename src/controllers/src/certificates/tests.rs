@@ -37,6 +37,8 @@ struct Shelf {
     written: Vec<String>,
     /// A path that nobody may write.
     closed: Option<String>,
+    /// A path that nobody can read.
+    hidden: Option<String>,
     /// A path that somebody else writes just before each of us does.
     contested: Option<String>,
 }
@@ -89,6 +91,10 @@ impl Store {
         self.0.lock().expect("no panic").closed = Some(path.to_owned());
     }
 
+    fn hide(&self, path: Option<&str>) {
+        self.0.lock().expect("no panic").hidden = path.map(str::to_owned);
+    }
+
     fn contest(&self, path: Option<&str>) {
         self.0.lock().expect("no panic").contested = path.map(str::to_owned);
     }
@@ -130,6 +136,9 @@ impl Store {
 
     fn answer(&self, method: &Method, path: &str, body: Value) -> Response<Body> {
         let mut kept = self.0.lock().expect("no panic");
+        if method == Method::GET && kept.hidden.as_deref() == Some(path) {
+            return refused(500, "InternalError");
+        }
         if method == Method::GET {
             return kept
                 .objects
@@ -311,6 +320,29 @@ async fn a_pair_that_has_ended_is_followed_although_a_configuration_cannot_be_ch
         }
     }
     assert_eq!([0, 1].map(|which| replicas[which].in_use()), [store.served(), store.served()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configuration_that_cannot_be_read_now_and_then_is_none_that_changed() {
+    static PASSED: AtomicI64 = AtomicI64::new(0);
+    fn clock() -> Timestamp {
+        after(&PASSED)
+    }
+    let (store, replicas) = (Store::installed(), <[Certificates; 2]>::default());
+    run(&store, &replicas, (1, clock)).await;
+    let (ctx, first) = (store.context(clock), shown(&replicas));
+    PASSED.store(LONG, Ordering::Relaxed);
+    let mut keeper = Keeper::new(&ctx, &replicas[0]);
+    for _ in 0..7 {
+        keeper.look().await.expect("it looks");
+        tokio::time::advance(Duration::from_secs(30)).await;
+        store.hide(Some(&configuration("validating")));
+        keeper.look().await.expect_err("it cannot be read");
+        store.hide(None);
+        tokio::time::advance(Duration::from_secs(30)).await;
+    }
+    keeper.look().await.expect("it looks");
+    assert!(replicas[0].state().not_after > Some(first));
 }
 
 #[tokio::test(start_paused = true)]
