@@ -5,7 +5,6 @@ use anyhow::{Context, Result};
 use api::names;
 use controllers::certificates::{Certificates, MANAGER, keep};
 use futures::future::join;
-use jiff::Timestamp;
 use k8s_openapi::api::{
     admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
     core::v1::Secret,
@@ -14,17 +13,12 @@ use kube::{
     Api, ResourceExt,
     api::{DeleteParams, Patch, PatchParams},
 };
-use kubedr_tests::{Installation, until, with_kinds};
+use kubedr_tests::{Installation, now, until, with_kinds};
 use runtime::{Outcome, Target, amend, put_back};
 use serde_json::{Value, json};
 
 fn context(kubedr: &Installation) -> runtime::Context {
     runtime::Context::new(kubedr.client.clone(), kubedr.namespace.clone(), MANAGER, now)
-}
-
-#[expect(clippy::disallowed_methods, reason = "the API server has no clock of tests")]
-fn now() -> Timestamp {
-    Timestamp::now()
 }
 
 /// The Secret without data, and both configurations without authorities.

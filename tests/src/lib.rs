@@ -8,6 +8,7 @@ mod admission;
 mod attached;
 mod bucket;
 mod client_certificate;
+mod clock;
 mod cluster;
 mod crowd;
 mod dump;
@@ -34,6 +35,7 @@ mod wait;
 
 pub use admission::figure;
 pub use bucket::{Bucket, Snapshot};
+pub use clock::now;
 pub use cluster::{Cluster, Facts};
 pub use crowd::{Crowd, TurnedAway};
 pub use etcd_member::EtcdMember;

@@ -138,8 +138,7 @@ mod tests {
     use std::{fs, net::SocketAddr, time::Duration};
 
     use clap::Parser;
-    use rcgen::{CertificateParams, KeyPair};
-    use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::ServerName};
+    use rustls::pki_types::ServerName;
     use tempfile::TempDir;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
@@ -150,7 +149,10 @@ mod tests {
     use tokio_rustls::TlsConnector;
 
     use super::*;
-    use crate::config::Flags;
+    use crate::{
+        config::Flags,
+        trust::{issued, trusting},
+    };
 
     const PATIENCE: Duration = Duration::from_secs(20);
     /// What is no review is answered all the same.
@@ -160,18 +162,11 @@ mod tests {
 
     /// A folder with a certificate of today, and who trusts it.
     fn folder() -> (TempDir, TlsConnector) {
-        let folder = tempfile::tempdir().expect("a folder");
-        let key = KeyPair::generate().expect("a key");
-        let parameters = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
-        let certificate = parameters.self_signed(&key).expect("a certificate");
-        fs::write(folder.path().join("tls.crt"), certificate.pem()).expect("a file");
-        fs::write(folder.path().join("tls.key"), key.serialize_pem()).expect("a file");
-        let mut roots = RootCertStore::empty();
-        roots.add(certificate.der().clone()).expect("a certificate");
-        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
-        let builder = builder.with_safe_default_protocol_versions().expect("versions");
-        let config = builder.with_root_certificates(roots).with_no_client_auth();
-        (folder, TlsConnector::from(Arc::new(config)))
+        let (folder, issued) = (tempfile::tempdir().expect("a folder"), issued(2000, 2100));
+        fs::write(folder.path().join("tls.crt"), &issued.certificate).expect("a file");
+        fs::write(folder.path().join("tls.key"), &issued.key).expect("a file");
+        let connector = trusting(issued.certificate.as_bytes());
+        (folder, connector)
     }
 
     fn config() -> Config {

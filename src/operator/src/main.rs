@@ -11,6 +11,10 @@ mod health;
 mod lead;
 mod metrics;
 mod start;
+#[cfg(test)]
+#[expect(dead_code, reason = "others ask for more")]
+#[path = "../../../webhooks/tests/trust/mod.rs"]
+mod trust;
 
 use std::process::ExitCode;
 

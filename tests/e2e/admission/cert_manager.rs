@@ -1,13 +1,14 @@
 //! cert-manager itself, its controller and its cainjector, keeps the certificate.
 use anyhow::{Context, Result};
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{
     Api, ResourceExt,
     api::{ApiResource, DynamicObject, Patch, PatchParams},
     core::GroupVersionKind,
 };
-use kubedr_tests::{Crowd, Installation, PATIENCE, Program, Running, module, programs, until, with_kubedr};
+use kubedr_tests::{
+    Crowd, Installation, PATIENCE, Program, Running, module, now, programs, until, with_kubedr,
+};
 use serde_json::{Value, json};
 
 use super::{entry, is_in_use, secret};
@@ -58,11 +59,6 @@ async fn issued(kubedr: &Installation, before: Option<&Secret>) -> Result<Secret
         kubedr.patch::<Pod>(&pod.name_any(), touched.clone()).await?;
     }
     Ok(issued)
-}
-
-#[expect(clippy::disallowed_methods, reason = "the cluster has no clock of tests")]
-fn now() -> Timestamp {
-    Timestamp::now()
 }
 
 /// Does what `cmctl renew` does.

@@ -7,7 +7,7 @@ use controllers::certificates::authority::{LIFETIME, SETTLED, Step, Stored, Worl
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::PostParams;
-use kubedr_tests::{Crowd, Installation, PATIENCE, until, with_kubedr};
+use kubedr_tests::{Crowd, Installation, PATIENCE, now, until, with_kubedr};
 use serde_json::json;
 
 use super::{WEBHOOKS, entry, is_in_use, secret};
@@ -16,11 +16,6 @@ use super::{WEBHOOKS, entry, is_in_use, secret};
 const SOON: Duration = Duration::from_secs(40);
 /// Requests that pass with each step: none of a few could have failed by chance.
 const MANY: usize = 200;
-
-#[expect(clippy::disallowed_methods, reason = "the cluster has no clock of tests")]
-fn now() -> Timestamp {
-    Timestamp::now()
-}
 
 /// Whether the time is there that each step takes by itself.
 fn is_patient() -> bool {
