@@ -103,7 +103,7 @@ reasons! {
     AskedWrongly {
         InvalidSpec 65 "A field has a value that cannot be used." => "Correct the field that the message names."
         NameTooLong 65 "The object's name leaves no room for the names derived from it." => "Make the object again under a shorter name."
-        HostPathNotAllowed 65 "A host path is outside the operator's allow-list." => "Use an allowed path, or have the administrator add `--allowed-host-path`."
+        HostPathNotAllowed 65 "A host path is outside the operator's allow-list." => "Use an allowed path, or have the administrator write a list of their own, which takes more than `--allowed-host-path`: docs/platforms.md, Own folders."
         WrongNamespace 65 "The object is outside the operator's namespace, where it does nothing." => "Make it in the operator's namespace."
         DestinationMissing 65 "The BackupLocation that `spec.destination` names does not exist." => "Create it, or correct the name."
         DestinationNotReady 65 "The BackupLocation exists but its repository is not attached." => "Look at the BackupLocation's own conditions."
