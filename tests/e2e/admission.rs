@@ -18,7 +18,7 @@ use k8s_openapi::{
     },
 };
 use kube::{ResourceExt, api::ListParams, core::NamespaceResourceScope};
-use kubedr_tests::{Installation, Output, figure, until, until_within, with_kubedr};
+use kubedr_tests::{Installation, Output, config, figure, until, until_within, with_kubedr};
 use serde_json::{Value, json};
 
 /// How many webhooks are installed.
@@ -71,6 +71,22 @@ async fn is_refused(kubedr: &Installation, object: Value, field: &str) -> Result
 async fn kubectl(kubedr: &Installation, arguments: &[&str], object: &Value) -> Result<Output> {
     let kubectl = kubedr.cluster.program("kubectl").args(arguments).args(["-f", "-"]);
     kubectl.input(object.to_string()).output().await
+}
+
+/// Those of the objects that an overlay installs, in one list.
+async fn installed_by(kubedr: &Installation, overlay: &str, which: impl Fn(&Value) -> bool) -> Result<Value> {
+    let mut objects = kubedr.rendered(&config().join(overlay)).await?;
+    objects.retain(which);
+    ensure!(!objects.is_empty(), "{overlay} installs nothing of it");
+    Ok(json!({ "apiVersion": "v1", "kind": "List", "items": objects }))
+}
+
+/// Deletes objects as a person does, and waits until they are gone.
+async fn goes(kubedr: &Installation, objects: &Value) -> Result<()> {
+    // A namespace takes objects with it that kubectl has not come to yet.
+    let said = kubectl(kubedr, &["delete", "--ignore-not-found", "--timeout=60s"], objects).await?;
+    ensure!(said.code == Some(0), "{said:#?}");
+    Ok(())
 }
 
 /// Sees that a person is told so, and gets what they asked for.

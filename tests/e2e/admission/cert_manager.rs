@@ -1,5 +1,6 @@
 //! cert-manager itself, its controller and its cainjector, keeps the certificate.
 use anyhow::{Context, Result};
+use api::names;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{
     Api, ResourceExt,
@@ -11,7 +12,7 @@ use kubedr_tests::{
 };
 use serde_json::{Value, json};
 
-use super::{entry, is_in_use, secret};
+use super::{entry, goes, installed_by, is_in_use, secret};
 
 const SET: &str = "cert-manager";
 const MODULE: &str = "github.com/cert-manager/cert-manager";
@@ -34,6 +35,7 @@ async fn is_taken_and_renewed(kubedr: &Installation) -> Result<()> {
     let first = issued(kubedr, None).await?;
     kubedr.wait_until_operator_is_ready().await?;
     is_in_use(kubedr, &first, PATIENCE).await?;
+    the_one_before_leaves_nothing(kubedr).await?;
     Crowd::served(kubedr, async |crowd| {
         crowd.is_answered(MANY).await?;
         ask_for_another(kubedr).await?;
@@ -41,7 +43,24 @@ async fn is_taken_and_renewed(kubedr: &Installation) -> Result<()> {
         is_in_use(kubedr, &second, PATIENCE).await?;
         crowd.is_answered(MANY).await
     })
-    .await
+    .await?;
+    is_uninstalled(kubedr).await
+}
+
+/// `kubectl delete -f config/self-signed/authority.yaml`: what the keeper before had of a key and of rights, which
+/// applying another overlay leaves there.
+async fn the_one_before_leaves_nothing(kubedr: &Installation) -> Result<()> {
+    let is_its = |object: &Value| {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        name.starts_with(names::WEBHOOK_AUTHORITY)
+    };
+    goes(kubedr, &installed_by(kubedr, "self-signed", is_its).await?).await
+}
+
+/// `kubectl delete -k config/cert-manager`, but for the kinds, which other tests have objects of.
+async fn is_uninstalled(kubedr: &Installation) -> Result<()> {
+    let is_its_own = |object: &Value| object["kind"] != "CustomResourceDefinition";
+    goes(kubedr, &installed_by(kubedr, "cert-manager", is_its_own).await?).await
 }
 
 /// Waits until there is a certificate, and another than before, and has the kubelet hand it over.

@@ -100,7 +100,8 @@ async fn holder(kubedr: &Installation) -> Result<String> {
     Ok(lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default())
 }
 
-/// As a node does that loses its power: nothing is given back, and nobody starts it again in its place.
+/// Nothing is given back, and nobody starts it again in its place, as where a node loses its power. But then its address
+/// would go on being asked until the node counts as not ready; here the Service hears at once that the pod is deleted.
 async fn is_killed(kubedr: &Installation, leader: &Pod) -> Result<()> {
     NodePod::of(leader)?.signal("operator", Signal::SIGKILL).await?;
     let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
