@@ -160,8 +160,6 @@ impl Installation {
     }
 
     /// The shipped object, in this installation's namespace and under names of its own.
-    ///
-    /// What the API server asks about objects it asks about this installation's only: others are tested beside it.
     fn moved(&self, object: &Value) -> Value {
         let cluster_wide = ["ClusterRole", "ClusterRoleBinding"].map(Value::from);
         let is_cluster_wide = cluster_wide.contains(&object["kind"]);
@@ -177,15 +175,12 @@ impl Installation {
         object
     }
 
+    /// In all namespaces that are no operator's each installation would refuse what the tests of another make there.
     fn confine(&self, object: &mut Value) {
-        let own = json!({ "matchExpressions": [{
-            "key": "kubernetes.io/metadata.name", "operator": "In", "values": [self.namespace, self.elsewhere()],
-        }] });
-        if object["kind"] == "ValidatingAdmissionPolicyBinding" {
-            object["spec"]["matchResources"] = json!({ "namespaceSelector": own });
-        }
-        for webhook in object.get_mut("webhooks").and_then(Value::as_array_mut).into_iter().flatten() {
-            webhook["namespaceSelector"] = own.clone();
+        let names = object["spec"]["policyName"].as_str().unwrap_or_default();
+        if names.starts_with("namespace.") {
+            let elsewhere = json!({ "kubernetes.io/metadata.name": self.elsewhere() });
+            object["spec"]["matchResources"] = json!({ "namespaceSelector": { "matchLabels": elsewhere } });
         }
     }
 

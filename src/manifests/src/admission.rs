@@ -37,6 +37,8 @@ pub fn host_paths() -> String {
 struct Policy {
     what: &'static str,
     operations: &'static [&'static str],
+    /// Of which namespaces objects are looked at: a label selector.
+    namespaces: Value,
     resources: Vec<String>,
     variables: Vec<(&'static str, String)>,
     validations: Vec<Validation>,
@@ -60,6 +62,7 @@ impl Policy {
             "failurePolicy": "Fail",
             "matchConstraints": {
                 "matchPolicy": "Equivalent",
+                "namespaceSelector": self.namespaces,
                 "resourceRules": [{
                     "apiGroups": [api::GROUP],
                     "apiVersions": [api::VERSION],

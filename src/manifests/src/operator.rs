@@ -18,6 +18,10 @@ const METRICS: &str = "metrics";
 /// What `--metrics-address` is by default.
 const METRICS_PORT: u16 = 8080;
 
+/// Seconds between two questions whether a process is ready. While the only one is not, no location and no policy can
+/// be changed.
+const READINESS: u8 = 2;
+
 /// Namespace, Deployment and Service.
 pub fn files() -> Vec<File> {
     let namespace_comment = format!(
@@ -96,6 +100,11 @@ impl Change {
     }
 }
 
+/// Selects the operator's namespace.
+pub fn own_namespace() -> Value {
+    json!({ "matchLabels": { "kubernetes.io/metadata.name": names::DEFAULT_NAMESPACE } })
+}
+
 fn namespace() -> Value {
     json!({
         "apiVersion": "v1",
@@ -151,7 +160,7 @@ fn pod() -> Value {
 }
 
 fn container() -> Value {
-    let probe = |path: &str| json!({ "httpGet": { "path": path, "port": "health" }, "periodSeconds": 10 });
+    let probe = |path: &str, period: u8| json!({ "httpGet": { "path": path, "port": "health" }, "periodSeconds": period });
     json!({
         "name": "operator",
         "image": format!("kubedr/operator:{VERSION}"),
@@ -165,8 +174,8 @@ fn container() -> Value {
             { "name": "health", "containerPort": 8081 },
             { "name": METRICS, "containerPort": METRICS_PORT },
         ],
-        "livenessProbe": probe("/healthz"),
-        "readinessProbe": probe("/readyz"),
+        "livenessProbe": probe("/healthz", 10),
+        "readinessProbe": probe("/readyz", READINESS),
         "resources": {
             "requests": { "cpu": "50m", "memory": "64Mi" },
             "limits": { "memory": "256Mi" },

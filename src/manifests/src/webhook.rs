@@ -107,7 +107,8 @@ fn configuration(kind: &str, webhooks: &[Value]) -> Value {
     })
 }
 
-/// Objects of every namespace are asked about: outside of the operator's they are refused.
+/// Objects of the operator's namespace are asked about: outside of it the API server makes none by itself, and another
+/// operator may be asked.
 fn webhook<K: Resource<DynamicType = ()>>(verb: Verb, occasion: &Occasion) -> Value {
     let plural = K::plural(&());
     json!({
@@ -122,6 +123,7 @@ fn webhook<K: Resource<DynamicType = ()>>(verb: Verb, occasion: &Occasion) -> Va
         "failurePolicy": occasion.without_answer,
         "matchConditions": conditions(occasion),
         "matchPolicy": "Equivalent",
+        "namespaceSelector": crate::operator::own_namespace(),
         "rules": [{
             "apiGroups": [api::GROUP],
             "apiVersions": [api::VERSION],
@@ -217,17 +219,14 @@ mod tests {
     }
 
     #[test]
-    fn no_webhook_is_asked_about_a_status_has_a_side_effect_or_brings_an_authority() {
+    fn no_webhook_is_asked_about_a_status_or_elsewhere_has_a_side_effect_or_brings_an_authority() {
         for webhook in webhooks() {
             let resources = webhook["rules"][0]["resources"].to_string();
             assert!(!resources.contains(['/', '*']), "{resources}");
             assert_eq!(webhook["sideEffects"], "None");
             assert_eq!(webhook["clientConfig"].get("caBundle"), None);
-            assert_eq!(
-                webhook.get("namespaceSelector"),
-                None,
-                "objects elsewhere are refused, not passed over"
-            );
+            let own = json!({ "matchLabels": { "kubernetes.io/metadata.name": names::DEFAULT_NAMESPACE } });
+            assert_eq!(webhook["namespaceSelector"], own, "another operator may be asked about others");
             assert!(webhook["timeoutSeconds"].as_u64().is_some_and(|seconds| seconds <= 5));
         }
     }

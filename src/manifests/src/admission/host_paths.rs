@@ -9,7 +9,7 @@ use model::Violation;
 use serde_json::{Value, json};
 
 use super::{Policy, Validation, said};
-use crate::tree::File;
+use crate::{operator::own_namespace, tree::File};
 
 /// Name of the policy, without the namespace.
 pub const NAME: &str = "host-paths";
@@ -42,6 +42,8 @@ pub(super) fn policy() -> Policy {
     Policy {
         what: NAME,
         operations: &["CREATE", "UPDATE"],
+        // Another operator has a list of its own.
+        namespaces: own_namespace(),
         resources: vec![plural()],
         variables: variables(),
         validations: vec![validation(UNCLEAN, &unclean()), validation(OUTSIDE, &outside())],
