@@ -79,7 +79,7 @@ impl OperatorProcess {
         Ok(Self { child, id, health, metrics, log, reviews: reviews.port(), started })
     }
 
-    /// Waits until it leads, and has read what there is.
+    /// Waits until it leads, and can be asked.
     pub async fn wait_until_it_leads(&mut self) -> Result<()> {
         until("the operator to lead", async || {
             let ended = self.child.try_wait().context("failed to look for the operator")?;
@@ -118,8 +118,8 @@ impl OperatorProcess {
         processor_time(self.id)
     }
 
-    /// Whether it says that it is.
-    pub async fn is_ready(&self) -> bool {
+    /// Whether it says that it can be asked.
+    async fn is_ready(&self) -> bool {
         get(self.health, "/readyz").await.is_ok()
     }
 

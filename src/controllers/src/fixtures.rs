@@ -17,7 +17,7 @@ use model::result::{Failure, Initialization, render};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::{Context, Settings, Traces, agent_pod::CONTAINER, nodes::NodeLabels};
+use crate::{Context, Locations, Settings, Traces, agent_pod::CONTAINER, nodes::NodeLabels};
 
 /// Noon: the moment of every test.
 pub const NOW: &str = "2030-01-01T12:00:00Z";
@@ -54,7 +54,8 @@ pub fn refusal(code: u16, reason: &str) -> (u16, Value) {
 pub fn context(client: Client) -> Context {
     let runtime = runtime::Context::new(client, "kubedr-system", "test", || at(NOW));
     let (known, nodes) = (Arc::default(), Arc::default());
-    Context { runtime, settings: settings(), known, nodes, traces: Traces::default() }
+    let (locations, traces) = (Locations::default(), Traces::default());
+    Context { runtime, settings: settings(), known, nodes, locations, traces }
 }
 
 /// A full id of one digit, repeated.

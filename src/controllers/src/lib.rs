@@ -26,7 +26,7 @@ use std::sync::Arc;
 use api::AllowedHostPaths;
 
 pub use known::Known;
-pub use metadata::policy::traces::Traces;
+pub use metadata::policy::{locations::Locations, traces::Traces};
 pub use nodes::Nodes;
 pub use rbac::{AUTHORITY, LEASE, RBAC};
 
@@ -55,6 +55,8 @@ pub struct Context {
     pub known: Arc<Known>,
     /// Which labels nodes carry.
     pub nodes: Arc<Nodes>,
+    /// The locations that policies name.
+    pub locations: Locations,
     /// Of which policies there is more than themselves.
     pub traces: Traces,
 }

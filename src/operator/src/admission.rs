@@ -14,12 +14,9 @@ use controllers::{
 };
 use jiff::Timestamp;
 use kube::{Client, Resource};
-use runtime::{
-    Gate,
-    metrics::{
-        Page,
-        admission::{Answers, of_certificate},
-    },
+use runtime::metrics::{
+    Page,
+    admission::{Answers, of_certificate},
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +25,10 @@ use webhooks::{
     server::{Bounds, Server},
 };
 
-use crate::config::{Config, WebhookCertificates};
+use crate::{
+    config::{Config, WebhookCertificates},
+    health::Gate,
+};
 
 /// Where reviews are answered.
 #[derive(Clone)]

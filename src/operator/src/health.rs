@@ -1,67 +1,48 @@
-//! `/healthz` and `/readyz`: one gate per controller, one for the API server, and one for webhooks where they are served.
-use std::sync::{Arc, Mutex, PoisonError};
+//! `/healthz` and `/readyz`: whether the API server was reached and, where webhooks are served, whether there is a
+//! certificate for them.
+//!
+//! Ready is whoever can answer the API server's questions, whether it leads or not: what keeps a leader's controllers
+//! from their objects must not keep anybody from changing these. `kubedr_controller_synced` tells of that.
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
-use runtime::Gate;
 
-/// Gates by name, all of which must be open.
-type Gates = Arc<Mutex<Vec<(&'static str, Gate)>>>;
-
-/// What readiness depends on.
+/// Opens once, and stays open.
 #[derive(Clone, Debug, Default)]
-pub struct Health {
-    api_server: Gate,
-    /// Of each process, whether it leads or not.
-    replicas: Gates,
-    leads: Gate,
-    /// Of the one that leads.
-    controllers: Gates,
+pub struct Gate(Arc<AtomicBool>);
+
+impl Gate {
+    /// Opens it.
+    pub fn open(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was opened.
+    pub fn is_open(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
+/// What readiness depends on: gates by name, all of which must be open.
+#[derive(Clone, Debug, Default)]
+pub struct Health(Arc<Mutex<Vec<(&'static str, Gate)>>>);
+
 impl Health {
-    /// The API server answered.
-    pub fn reached(&self) {
-        self.api_server.open();
-    }
-
-    /// This process leads: from now on it is ready only with all its caches filled.
-    pub fn leading(&self) {
-        self.leads.open();
-    }
-
-    /// A gate for something that each process does, whether it leads or not.
-    pub fn gate_of_replica(&self, name: &'static str) -> Gate {
-        one_more(&self.replicas, name)
-    }
-
-    /// A gate for one more controller.
+    /// One more gate.
     pub fn gate(&self, name: &'static str) -> Gate {
-        one_more(&self.controllers, name)
+        let gate = Gate::default();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((name, gate.clone()));
+        gate
     }
 
     /// What keeps the process from being ready, by name.
     fn waits_for(&self) -> Vec<&'static str> {
-        let mut waits = closed(&self.replicas);
-        if !self.api_server.is_open() {
-            waits.push("API server");
-        }
-        // A follower is ready to follow.
-        if self.leads.is_open() {
-            waits.extend(closed(&self.controllers));
-        }
-        waits
+        let gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        gates.iter().filter(|(_, gate)| !gate.is_open()).map(|(name, _)| *name).collect()
     }
-}
-
-fn one_more(gates: &Gates, name: &'static str) -> Gate {
-    let gate = Gate::default();
-    gates.lock().unwrap_or_else(PoisonError::into_inner).push((name, gate.clone()));
-    gate
-}
-
-fn closed(gates: &Gates) -> Vec<&'static str> {
-    let gates = gates.lock().unwrap_or_else(PoisonError::into_inner);
-    gates.iter().filter(|(_, gate)| !gate.is_open()).map(|(name, _)| *name).collect()
 }
 
 /// Answers probes, and nothing else.
@@ -79,36 +60,30 @@ async fn ready(State(health): State<Health>) -> (StatusCode, String) {
 
 #[cfg(test)]
 mod tests {
-    use axum::{body::Body, http::Request};
+    use axum::{
+        body::{Body, to_bytes},
+        http::Request,
+    };
     use tower::ServiceExt;
 
     use super::*;
 
-    async fn status(health: &Health) -> StatusCode {
+    async fn probed(health: &Health) -> (u16, String) {
         let request = Request::get("/readyz").body(Body::empty()).expect("a request");
-        router(health.clone()).oneshot(request).await.expect("an answer").status()
+        let answer = router(health.clone()).oneshot(request).await.expect("an answer");
+        let status = answer.status().as_u16();
+        let body = to_bytes(answer.into_body(), 1024).await.expect("a body");
+        (status, String::from_utf8(body.to_vec()).expect("text"))
     }
 
     #[tokio::test]
-    async fn ready_is_a_follower_that_reached_the_api_server_or_a_leader_that_knows_all() {
+    async fn ready_is_who_waits_for_nothing_and_who_is_not_says_for_what() {
         let health = Health::default();
-        let gate = health.gate("policy");
-        assert_eq!(status(&health).await, StatusCode::SERVICE_UNAVAILABLE);
-        health.reached();
-        assert_eq!(status(&health).await, StatusCode::OK);
-        health.leading();
-        assert_eq!(status(&health).await, StatusCode::SERVICE_UNAVAILABLE);
-        gate.open();
-        assert_eq!(status(&health).await, StatusCode::OK);
-    }
-    #[tokio::test]
-    async fn what_each_process_does_keeps_a_follower_from_being_ready_too() {
-        let health = Health::default();
-        let gate = health.gate_of_replica("webhooks");
-        health.reached();
-        assert_eq!(health.waits_for(), ["webhooks"]);
-        assert_eq!(status(&health).await, StatusCode::SERVICE_UNAVAILABLE);
-        gate.open();
-        assert_eq!(status(&health).await, StatusCode::OK);
+        let (reached, webhooks) = (health.gate("API server"), health.gate("webhooks"));
+        assert_eq!(probed(&health).await, (503, "waiting for API server, webhooks".to_owned()));
+        reached.open();
+        assert_eq!(probed(&health).await, (503, "waiting for webhooks".to_owned()));
+        webhooks.open();
+        assert_eq!(probed(&health).await, (200, "ok".to_owned()));
     }
 }

@@ -10,13 +10,13 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::{Context, Result, bail};
 use api::{BackupLocation, MetadataBackupPolicy, MetadataBackupRecord, MetadataRestore};
 use controllers::{
-    LEASE, Nodes, Settings, Traces,
+    LEASE, Locations, Nodes, Settings, Traces,
     metadata::{location, outside, policy, record, restore},
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt};
-use runtime::{Gate, Wiring, call, lease::Elector, metrics::Meters};
+use runtime::{Wiring, call, lease::Elector, metrics::Meters};
 use tokio::{
     net::TcpListener,
     pin,
@@ -33,7 +33,7 @@ use webhooks::{
 use crate::{
     admission::{self, Desk},
     config::Config,
-    health::{self, Health},
+    health::{self, Gate, Health},
     lead::Leadership,
     metrics::{self, Metrics, Told},
 };
@@ -49,7 +49,9 @@ pub async fn run(config: Config) -> Result<()> {
     let stopped = stopped()?;
     let client = client().await?;
     let desk = config.webhooks.is_some().then(Desk::default);
-    let front = Front { health: Health::default(), metrics: Metrics::new(desk.clone(), clock), desk };
+    let health = Health::default();
+    let reached = health.gate("API server");
+    let front = Front { health, reached, metrics: Metrics::new(desk.clone(), clock), desk };
     tokio::select! {
         () = front.serve(ports.health, ports.metrics) => bail!("nobody tells of this process"),
         done = all(&config, &client, (&front, ports.webhooks), &stopped) => done,
@@ -83,6 +85,8 @@ async fn listen(what: &str, addresses: &[SocketAddr]) -> Result<TcpListener> {
 /// What the process tells of itself, and what it answers.
 struct Front {
     health: Health,
+    /// Opens when the API server has answered.
+    reached: Gate,
     metrics: Metrics,
     desk: Option<Desk>,
 }
@@ -119,8 +123,9 @@ async fn all(
     (front, webhooks): (&Front, Option<TcpListener>),
     stopped: &CancellationToken,
 ) -> Result<()> {
-    let answered = answer(config, client, (front, webhooks), stopped);
-    let worked = work(config, client.clone(), front, stopped);
+    // On the heap, or the process's own future would have all of both, twice.
+    let answered = Box::pin(answer(config, client, (front, webhooks), stopped));
+    let worked = Box::pin(work(config, client.clone(), front, stopped));
     both(answered, worked, stopped).await
 }
 
@@ -156,7 +161,7 @@ async fn answer(
         return Ok(());
     };
     let kept_by = &webhooks.certificates;
-    let ready = front.health.gate_of_replica("webhooks");
+    let ready = front.health.gate("webhooks");
     let assembly = admission::Assembly { config, kept_by, client, services: services(), ready, now: clock };
     desk.serve(listener, assembly, stopped.clone()).await
 }
@@ -167,24 +172,17 @@ async fn work(config: &Config, client: Client, front: &Front, stopped: &Cancella
         uid = cluster_uid(&client) => uid,
         () = stopped.cancelled() => return Ok(()),
     };
-    front.health.reached();
+    front.reached.open();
     let mut leadership = leadership(config, &client, &instance);
     tokio::select! {
         () = leadership.acquire() => {}
         () = stopped.cancelled() => return Ok(()),
     }
-    front.health.leading();
     tracing::info!(namespace = config.namespace, instance, cluster_uid, "leading");
     let settings = Arc::new(settings(config, cluster_uid));
     let told = Told { known: Arc::default(), settings, meters: Meters::default() };
     front.metrics.leading(told.clone());
-    lead(
-        Assembly { config, client, instance, told, nodes: Arc::default() },
-        &front.health,
-        leadership,
-        stopped,
-    )
-    .await
+    lead(Assembly { config, client, instance, told, nodes: Arc::default() }, leadership, stopped).await
 }
 
 /// Everything that each controller's context is made of.
@@ -196,14 +194,9 @@ struct Assembly<'a> {
     nodes: Arc<Nodes>,
 }
 
-async fn lead(
-    assembly: Assembly<'_>,
-    health: &Health,
-    mut leadership: Leadership,
-    stopped: &CancellationToken,
-) -> Result<()> {
+async fn lead(assembly: Assembly<'_>, mut leadership: Leadership, stopped: &CancellationToken) -> Result<()> {
     let stop = CancellationToken::new();
-    let tasks = assembly.start(health, &stop);
+    let tasks = assembly.start(&stop);
     work_under(&mut leadership, tasks, (&stop, stopped)).await?;
     leadership.release().await;
     Ok(())
@@ -247,12 +240,11 @@ async fn ended(
 }
 
 impl Assembly<'_> {
-    fn start(&self, health: &Health, stop: &CancellationToken) -> JoinSet<()> {
+    fn start(&self, stop: &CancellationToken) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         let wiring = |name, complaint| Wiring {
             name,
             complaint,
-            synced: health.gate(name),
             meter: self.told.meters.meter(name),
             stop: stop.clone(),
         };
@@ -270,16 +262,10 @@ impl Assembly<'_> {
         tasks
     }
 
-    /// What is said of objects elsewhere keeps nobody from being ready, and what goes wrong with it is not written
-    /// into them: they may be another operator's.
+    /// What goes wrong with objects elsewhere is not written into them: they may be another operator's.
     fn start_outside(&self, stop: &CancellationToken, tasks: &mut JoinSet<()>) {
-        let wiring = |name| Wiring {
-            name,
-            complaint: None,
-            synced: Gate::default(),
-            meter: self.told.meters.meter(name),
-            stop: stop.clone(),
-        };
+        let wiring =
+            |name| Wiring { name, complaint: None, meter: self.told.meters.meter(name), stop: stop.clone() };
         let context = || self.context(outside::MANAGER);
         tasks.spawn(outside::run::<BackupLocation>(context(), wiring("location-outside")));
         tasks.spawn(outside::run::<MetadataBackupPolicy>(context(), wiring("policy-outside")));
@@ -295,6 +281,7 @@ impl Assembly<'_> {
             settings: self.told.settings.clone(),
             known: self.told.known.clone(),
             nodes: self.nodes.clone(),
+            locations: Locations::default(),
             traces: Traces::default(),
         })
     }

@@ -1,11 +1,8 @@
 //! Runs one controller: guards it against malformed objects, logs, reports, retries.
 use std::{
     fmt::Debug,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Instant,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use futures::StreamExt;
@@ -36,21 +33,8 @@ use crate::{
 /// Reconciles that one controller runs at the same time.
 const CONCURRENCY: u16 = 4;
 
-/// Opens once, when a controller knows all its objects.
-#[derive(Clone, Debug, Default)]
-pub struct Gate(Arc<AtomicBool>);
-
-impl Gate {
-    /// Opens it.
-    pub fn open(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it was opened.
-    pub fn is_open(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+/// How long a look waits for more of what woke it: a status and a CronJob that one look writes come back as two changes.
+const DEBOUNCE: Duration = Duration::from_millis(200);
 
 /// How a controller says on an object of its own that a look at it failed.
 #[derive(Clone, Copy, Debug)]
@@ -82,8 +66,6 @@ pub struct Wiring {
     pub name: &'static str,
     /// How it says on its objects that a look failed; none for objects that are not its own.
     pub complaint: Option<Complaint>,
-    /// Opens when the controller's cache is filled.
-    pub synced: Gate,
     /// Counts what it does.
     pub meter: Meter,
     /// Ends the controller; reconciles under way are waited for.
@@ -112,9 +94,8 @@ pub async fn drive<K, C, Reconcile, Running>(
     Reconcile: Fn(Arc<K>, Arc<C>) -> Running + Clone + Send + Sync + 'static,
     Running: Future<Output = Result<Done, Error>> + Send + 'static,
 {
-    let store = controller.store();
     let stop = wiring.stop.clone();
-    let synced = open_when_filled(store, wiring.synced.clone());
+    let synced = say_when_filled(controller.store(), wiring.meter.clone());
     let (name, meter) = (wiring.name, wiring.meter.clone());
     let wiring = Arc::new(wiring);
     let one = move |guarded: Arc<DeserializeGuard<K>>, context: Arc<C>| {
@@ -122,7 +103,7 @@ pub async fn drive<K, C, Reconcile, Running>(
         async move { supervise(&wiring, &Target::of(&*guarded), context, reconcile).await }
     };
     let run = controller
-        .with_config(controller::Config::default().concurrency(CONCURRENCY))
+        .with_config(controller::Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
         .graceful_shutdown_on(async move { stop.cancelled().await })
         .run(one, |object, _, context| retry(&*object, (*context).as_ref()), context)
         .for_each(move |result| {
@@ -137,12 +118,12 @@ pub async fn drive<K, C, Reconcile, Running>(
     tracing::info!(controller = name, "stopped");
 }
 
-async fn open_when_filled<K>(store: Store<K>, gate: Gate)
+async fn say_when_filled<K>(store: Store<K>, meter: Meter)
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
     if store.wait_until_ready().await.is_ok() {
-        gate.open();
+        meter.synced();
     }
 }
 

@@ -75,7 +75,7 @@ impl<'a> Place<'a> {
         &self.shown.authority
     }
 
-    /// The operator as it is shipped, which leads and has read what there is.
+    /// The operator as it is shipped, which leads.
     pub async fn ours(&self) -> Result<Answerer> {
         let folder = self.folder.path();
         let mut operator = OperatorProcess::start(self.kubedr, self.operator, folder, true).await?;

@@ -148,7 +148,9 @@ impl Bench<'_> {
 
     /// Waits until the operator has nothing to do, and everything is as it should be.
     async fn settle(&self, operator: &mut OperatorProcess, policies: u64) -> Result<Settled> {
-        let mut watch = watch::Watch::of(operator, AuditLog::from_now_on(self.cluster)?)?;
+        let audit = AuditLog::from_now_on(self.cluster)?;
+        operator.wait_until_it_leads().await?;
+        let mut watch = watch::Watch::of(operator, audit)?;
         loop {
             let settled = watch.until_it_rests().await?;
             match self.scene.unsettled(policies).await? {

@@ -44,7 +44,7 @@ impl<'a> Watch<'a> {
         Ok(Self { operator, audit, processor, peak: 0, requests: 0, rests: Instant::now() })
     }
 
-    /// Waits until it is ready, and has written nothing and hardly worked for a while.
+    /// Waits until it has written nothing and hardly worked for a while.
     pub async fn until_it_rests(&mut self) -> Result<Settled> {
         self.rests = Instant::now();
         loop {
@@ -57,7 +57,7 @@ impl<'a> Watch<'a> {
             self.requests += news.len();
             self.processor = processor;
             self.peak = self.peak.max(self.operator.memory()?);
-            if worked || wrote || !self.operator.is_ready().await {
+            if worked || wrote {
                 self.rests = Instant::now();
             }
             if self.rests.elapsed() >= REST {

@@ -43,7 +43,6 @@ async fn outcome(
             event: "BackupFailed",
             action: "backup",
         }),
-        synced: Gate::default(),
         meter: Meter::default(),
         stop: CancellationToken::new(),
     };

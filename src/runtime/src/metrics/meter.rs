@@ -16,6 +16,12 @@ pub const DURATION: Metric = Metric::histogram(
     &["controller"],
     "How long a look at one object took, whatever came of it.",
 );
+/// Whether a controller has listed its objects.
+pub const SYNCED: Metric = Metric::gauge(
+    "kubedr_controller_synced",
+    &["controller"],
+    "Whether the controller has listed all its objects, 1 or 0: until then it looks after some or none of them.",
+);
 /// Reconciles and watches that failed.
 pub const ERRORS: Metric = Metric::counter(
     "kubedr_reconcile_errors_total",
@@ -28,6 +34,7 @@ const SECONDS: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
 
 #[derive(Debug)]
 struct Seen {
+    synced: bool,
     durations: Histogram,
     errors: BTreeMap<Reason, i64>,
 }
@@ -40,11 +47,16 @@ impl Default for Meter {
     fn default() -> Self {
         // Begun at 0: the first error is an increase too.
         let errors = Error::REASONS.iter().map(|reason| (*reason, 0)).collect();
-        Self(Arc::new(Mutex::new(Seen { durations: Histogram::new(SECONDS), errors })))
+        Self(Arc::new(Mutex::new(Seen { synced: false, durations: Histogram::new(SECONDS), errors })))
     }
 }
 
 impl Meter {
+    /// All objects were listed.
+    pub fn synced(&self) {
+        self.seen().synced = true;
+    }
+
     /// A reconcile ended after so long.
     pub fn took(&self, time: Duration) {
         self.seen().durations.observe(time.as_secs_f64());
@@ -74,6 +86,7 @@ impl Meters {
     pub fn write(&self, page: &mut Page) {
         let meters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let seen: Vec<_> = meters.iter().map(|(name, meter)| (*name, meter.seen())).collect();
+        page.numbers(&SYNCED, seen.iter().map(|(name, seen)| ([*name], i64::from(seen.synced))));
         page.histograms(&DURATION, seen.iter().map(|(name, seen)| ([*name], &seen.durations)));
         let errors = seen.iter().flat_map(|(name, seen)| {
             seen.errors.iter().map(|(reason, count)| ([*name, reason.as_str()], *count))
@@ -87,9 +100,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_controller_counts_from_its_start_and_its_errors_by_reason() {
+    fn a_controller_counts_from_its_start_and_its_errors_by_reason_and_tells_when_it_knows_all() {
         let meters = Meters::default();
         let location = meters.meter("location");
+        location.synced();
         meters.meter("policy").took(Duration::from_millis(30));
         location.failed(Reason::ApiReadFailed);
         meters.meter("location").failed(Reason::ApiReadFailed);
@@ -97,6 +111,8 @@ mod tests {
         meters.write(&mut page);
         let text = page.into_text();
         for line in [
+            r#"kubedr_controller_synced{controller="location"} 1"#,
+            r#"kubedr_controller_synced{controller="policy"} 0"#,
             r#"kubedr_reconcile_duration_seconds_bucket{controller="policy",le="0.025"} 0"#,
             r#"kubedr_reconcile_duration_seconds_bucket{controller="policy",le="0.05"} 1"#,
             r#"kubedr_reconcile_duration_seconds_count{controller="location"} 0"#,

@@ -36,6 +36,7 @@ pub const METRICS: &[&Metric] = &[
     &admission::DURATION,
     &admission::EXPIRY,
     &admission::REFUSED,
+    &meter::SYNCED,
     &meter::DURATION,
     &meter::ERRORS,
 ];

@@ -11,6 +11,7 @@ pub mod build;
 pub mod decide;
 pub mod history;
 pub mod lineage;
+pub mod locations;
 pub mod observe;
 pub mod retention;
 pub mod shrink;
@@ -71,7 +72,7 @@ pub async fn run(context: Arc<Context>, wiring: Wiring) {
     let jobs = context.traces.jobs.clone().follow(watch::objects(jobs, of_a_policy.clone()), label_of);
     let records =
         context.traces.records.clone().follow(watch::objects(records, watcher::Config::default()), named_by);
-    let known = controller.store();
+    let (known, told) = (controller.store(), context.clone());
     context.known.policies.lend(known.clone());
     let cronjobs = Api::<PartialObjectMeta<CronJob>>::namespaced(client.clone(), namespace);
     let controller = controller
@@ -79,7 +80,10 @@ pub async fn run(context: Arc<Context>, wiring: Wiring) {
         .watches_stream(jobs, |job| labelled(&job))
         .watches_stream(watch::objects(pods, of_a_policy).touched_objects(), |pod| labelled(&pod))
         .watches_stream(records, |record| policy_of(&record))
-        .watches(locations, watcher::Config::default(), move |location| users_of(&known, &location))
+        .watches(locations, watcher::Config::default(), move |location| {
+            told.locations.changed();
+            users_of(&known, &location)
+        })
         .reconcile_all_on(nodes::changes(context.clone()));
     runtime::drive(controller, wiring, context, reconcile).await;
 }

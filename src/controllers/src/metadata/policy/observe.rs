@@ -72,7 +72,7 @@ pub async fn observe(ctx: &Context, policy: &MetadataBackupPolicy) -> Result<Wor
     let Runs { jobs, pods, records } =
         if may_have_run { runs(runtime, &name).await? } else { Runs::default() };
     Ok(World {
-        location: read::one(runtime, "locations", &policy.spec.destination).await?,
+        location: ctx.locations.named(runtime, &policy.spec.destination).await?,
         cronjob: read::one(runtime, "cronjobs", &names::backup_cronjob(&name)).await?,
         backups: of_work(&jobs, Work::Backup),
         forgets: of_work(&jobs, Work::Forget),
