@@ -170,7 +170,7 @@ async fn rights_that_are_taken_away(kubedr: &Installation) -> Result<()> {
     kubedr.policy_is("unwritable", ("True", "Ready")).await?;
 
     let roles = Api::<ClusterRole>::all(kubedr.client.clone());
-    let name = format!("kubedr-operator-{}", kubedr.namespace);
+    let name = format!("kubedr-operator.{}", kubedr.namespace);
     let allowed = roles.get(&name).await?.rules.context("no rules")?;
     set_rules(&roles, &name, &[]).await?;
     is_allowed(kubedr, ("", "nodes", "list"), false).await?;

@@ -159,18 +159,10 @@ impl Installation {
         self.apply(json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata })).await
     }
 
-    /// The shipped object, in this installation's namespace and under names of its own.
+    /// The shipped object, in this installation's namespace.
     fn moved(&self, object: &Value) -> Value {
-        let cluster_wide = ["ClusterRole", "ClusterRoleBinding"].map(Value::from);
-        let is_cluster_wide = cluster_wide.contains(&object["kind"]);
         let text = object.to_string().replace(SHIPPED_NAMESPACE, &self.namespace);
-        let mut object: Value = serde_json::from_str(&text).expect("a namespace's name needs no escape");
-        if is_cluster_wide {
-            object["metadata"]["name"] = json!(self.cluster_wide_name(&object["metadata"]["name"]));
-        }
-        if object["roleRef"]["kind"] == "ClusterRole" {
-            object["roleRef"]["name"] = json!(self.cluster_wide_name(&object["roleRef"]["name"]));
-        }
+        let mut object = serde_json::from_str(&text).expect("a namespace's name needs no escape");
         self.confine(&mut object);
         object
     }
@@ -182,10 +174,6 @@ impl Installation {
             let elsewhere = json!({ "kubernetes.io/metadata.name": self.elsewhere() });
             object["spec"]["matchResources"] = json!({ "namespaceSelector": { "matchLabels": elsewhere } });
         }
-    }
-
-    fn cluster_wide_name(&self, name: &Value) -> String {
-        format!("{}-{}", name.as_str().unwrap_or_default(), self.namespace)
     }
 
     /// Makes the Secrets that locations and policies of tests name.
@@ -305,14 +293,13 @@ impl Installation {
     }
 
     async fn remove_cluster_wide(&self) -> Result<()> {
-        let asking = format!(".{}", self.namespace);
-        self.remove_named::<MutatingWebhookConfiguration>(&asking).await?;
-        self.remove_named::<ValidatingWebhookConfiguration>(&asking).await?;
-        self.remove_named::<ValidatingAdmissionPolicyBinding>(&asking).await?;
-        self.remove_named::<ValidatingAdmissionPolicy>(&asking).await?;
-        let suffix = format!("-{}", self.namespace);
-        self.remove_named::<ClusterRole>(&suffix).await?;
-        self.remove_named::<ClusterRoleBinding>(&suffix).await
+        let end = format!(".{}", self.namespace);
+        self.remove_named::<MutatingWebhookConfiguration>(&end).await?;
+        self.remove_named::<ValidatingWebhookConfiguration>(&end).await?;
+        self.remove_named::<ValidatingAdmissionPolicyBinding>(&end).await?;
+        self.remove_named::<ValidatingAdmissionPolicy>(&end).await?;
+        self.remove_named::<ClusterRole>(&end).await?;
+        self.remove_named::<ClusterRoleBinding>(&end).await
     }
 
     /// Deletes what is in no namespace and has a name that ends so.

@@ -62,7 +62,7 @@ pub fn roles(name: &str, rules: &[&Rule]) -> [Value; 4] {
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": kind,
             "metadata": metadata(name, "operator", scope),
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": role, "name": name },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": role, "name": named(name, scope) },
             "subjects": [{
                 "kind": "ServiceAccount",
                 "name": names::OPERATOR_ACCOUNT,
@@ -78,8 +78,16 @@ pub fn roles(name: &str, rules: &[&Rule]) -> [Value; 4] {
     ]
 }
 
+/// What is in no namespace is called after the operator's, so that another operator has its own.
+fn named(name: &str, scope: Scope) -> String {
+    match scope {
+        Scope::Namespace => name.to_owned(),
+        Scope::Cluster => names::cluster_wide(name, names::DEFAULT_NAMESPACE),
+    }
+}
+
 fn metadata(name: &str, component: &str, scope: Scope) -> Value {
-    let mut metadata = json!({ "name": name, "labels": crate::operator::labels(component) });
+    let mut metadata = json!({ "name": named(name, scope), "labels": crate::operator::labels(component) });
     if scope == Scope::Namespace {
         metadata["namespace"] = json!(names::DEFAULT_NAMESPACE);
     }
