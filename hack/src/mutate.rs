@@ -106,13 +106,15 @@ impl Copy {
         let mut git = Command::new("git");
         git.current_dir(repository()).args(["ls-files", "--cached", "--others", "--exclude-standard"]);
         let listed = command::output(&mut git)?;
-        let files: BTreeSet<PathBuf> = listed.lines().map(PathBuf::from).collect();
-        for file in &files {
+        let mut copied = BTreeSet::new();
+        for file in listed.lines() {
             // One that was deleted and not committed is still listed.
             if let Ok(content) = fs::read(repository().join(file)) {
                 write_if_other(&folder.join(file), &content)?;
+                copied.insert(folder.join(file));
             }
         }
+        remove_all_but(&copied, &folder)?;
         Ok(Self { folder, toolchain: Toolchain::find()? })
     }
 
@@ -158,6 +160,20 @@ fn write_if_other(path: &Path, content: &[u8]) -> Result<()> {
     fs::write(path, content).with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// Takes away files of a former copy, which the repository has no more: cargo would compile them too.
+fn remove_all_but(copied: &BTreeSet<PathBuf>, folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))? {
+        let entry = entry?;
+        let path = entry.path();
+        if entry.file_type()?.is_dir() {
+            remove_all_but(copied, &path)?;
+        } else if !copied.contains(&path) {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,6 +187,17 @@ mod tests {
         assert_eq!(variable(&cargo, "INSTA_WORKSPACE_ROOT"), Some("/cache/mutate".as_ref()));
         assert_eq!(variable(&cargo, "CARGO_TARGET_DIR"), Some("/cache/target-mutate".as_ref()));
         assert_eq!(cargo.get_current_dir(), Some(Path::new("/cache/mutate")));
+    }
+
+    #[test]
+    fn what_the_repository_has_no_more_goes_from_the_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        let [stays, goes] = ["src/stays.rs", "tests/goes.rs"].map(|name| folder.path().join(name));
+        for file in [&stays, &goes] {
+            write_if_other(file, b"").unwrap();
+        }
+        remove_all_but(&BTreeSet::from([stays.clone()]), folder.path()).unwrap();
+        assert!(stays.exists() && !goes.exists());
     }
 
     #[test]
