@@ -97,7 +97,7 @@ reasons! {
         Maintained 0 "Prune and check succeeded." => ""
         Initialized 0 "The repository was made." => ""
         Attached 0 "An existing repository was attached." => ""
-        Pending 0 "Not known yet." => "Wait; look again if it lasts longer than a schedule's interval."
+        Pending 0 "Not known yet." => "Wait; look again if it lasts longer than a schedule's interval (`Proven` and `Maintained` stay so in this version)."
         Suspended 0 "Suspended by `spec.suspend`." => "Set `spec.suspend` to false to go on."
     }
     AskedWrongly {
