@@ -24,6 +24,7 @@ const HEAD: &str = "# Metrics
 The operator answers `GET /metrics` on port 8080 (`--metrics-address`) over plain http, in Prometheus' text format.
 The Service `kubedr-operator-metrics` finds its pods; scrape these, as `role: endpoints` and a `ServiceMonitor` do, each
 for itself. Whoever reaches the port reads names of kubedr's objects, reasons and figures, and no URL, path or secret.
+By hand: `kubectl -n kubedr-system port-forward svc/kubedr-operator-metrics 8080`, and `curl localhost:8080/metrics`.
 
 - What is not known is absent, never 0. An object that is deleted takes its series with it.
 - Gauges are read off the objects in the moment of the scrape: they show what `kubectl` shows, also after a restart.
