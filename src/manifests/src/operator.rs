@@ -18,6 +18,9 @@ const METRICS: &str = "metrics";
 /// What `--metrics-address` is by default.
 const METRICS_PORT: u16 = 8080;
 
+/// Seconds until a process that is ready counts as one that answers: the nodes' proxies must have heard of it before
+/// `kubectl rollout status` says that all is done, and before an old one goes.
+const SETTLING: u8 = 5;
 /// Seconds between two questions whether a process is ready. While the only one is not, no location and no policy can
 /// be changed.
 const READINESS: u8 = 2;
@@ -132,6 +135,7 @@ fn deployment() -> Value {
         },
         "spec": {
             "replicas": 1,
+            "minReadySeconds": SETTLING,
             "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 1, "maxUnavailable": 0 } },
             "selector": { "matchLabels": labels("operator") },
             "template": {
