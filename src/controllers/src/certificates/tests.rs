@@ -1,10 +1,8 @@
 //! Two replicas beside a store that keeps versions: what they read and write, and what they show.
 use std::{
+    cell::Cell,
     collections::BTreeMap,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::{Arc, Mutex},
 };
 
 use futures::future::join_all;
@@ -130,8 +128,8 @@ impl Store {
         Client::new(tower::service_fn(answer), "kubedr-system")
     }
 
-    fn context(&self, now: fn() -> Timestamp) -> Context {
-        Context::new(self.client(), "kubedr-system", MANAGER, now)
+    fn context(&self) -> Context {
+        Context::new(self.client(), "kubedr-system", MANAGER, clock)
     }
 
     fn answer(&self, method: &Method, path: &str, body: Value) -> Response<Body> {
@@ -210,24 +208,25 @@ fn text(base64: &Value) -> String {
     String::from_utf8(bytes.0).expect("text")
 }
 
-/// Seconds since the test began, by the clock of certificates. Each test that moves it has one of its own.
-static LATER: AtomicI64 = AtomicI64::new(0);
-
-fn noon() -> Timestamp {
-    "2030-01-01T12:00:00Z".parse().expect("a timestamp")
+thread_local! {
+    /// Seconds since noon, by the clock of the one test that is on this thread.
+    static PASSED: Cell<i64> = const { Cell::new(0) };
 }
 
-fn after(seconds: &AtomicI64) -> Timestamp {
-    Timestamp::from_second(noon().as_second() + seconds.load(Ordering::Relaxed)).expect("a timestamp")
+fn clock() -> Timestamp {
+    let noon: Timestamp = "2030-01-01T12:00:00Z".parse().expect("a timestamp");
+    Timestamp::from_second(noon.as_second() + PASSED.get()).expect("a timestamp")
 }
 
-fn later() -> Timestamp {
-    after(&LATER)
+/// Two replicas beside a store, which show nothing yet. It is noon.
+fn beginning(store: Store) -> (Store, [Certificates; 2]) {
+    PASSED.set(0);
+    (store, <[Certificates; 2]>::default())
 }
 
 /// Lets replicas go on for some minutes, in which nobody waits.
-async fn run(store: &Store, replicas: &[Certificates; 2], (minutes, now): (u64, fn() -> Timestamp)) {
-    let contexts = [0, 1].map(|_| store.context(now));
+async fn run(store: &Store, replicas: &[Certificates; 2], minutes: u64) {
+    let contexts = [0, 1].map(|_| store.context());
     let keep = |(context, replica)| timeout(Duration::from_mins(minutes), keep(context, replica));
     for ended in join_all(contexts.iter().zip(replicas).map(keep)).await {
         ended.expect_err("it goes on");
@@ -243,8 +242,8 @@ fn shown([one, other]: &[Certificates; 2]) -> Timestamp {
 
 #[tokio::test(start_paused = true)]
 async fn two_replicas_that_begin_together_show_one_pair_and_have_it_trusted() {
-    let (store, replicas) = (Store::installed(), <[Certificates; 2]>::default());
-    run(&store, &replicas, (1, noon)).await;
+    let (store, replicas) = beginning(Store::installed());
+    run(&store, &replicas, 1).await;
     shown(&replicas);
     let data = store.get(SECRET)["data"].clone();
     assert_eq!(store.carried(), text(&data["ca.crt"]));
@@ -252,22 +251,22 @@ async fn two_replicas_that_begin_together_show_one_pair_and_have_it_trusted() {
     let written = store.written();
     assert_eq!(written.iter().filter(|write| write.starts_with("PUT")).count(), 1, "{written:?}");
     assert_eq!(written.len(), 3, "{written:?}");
-    run(&store, &replicas, (60, noon)).await;
+    run(&store, &replicas, 60).await;
     assert!(store.written().is_empty(), "there is nothing to do");
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_next_pair_is_shown_once_api_servers_have_heard_of_its_authority() {
-    let (store, replicas) = (Store::installed(), <[Certificates; 2]>::default());
-    run(&store, &replicas, (1, later)).await;
+    let (store, replicas) = beginning(Store::installed());
+    run(&store, &replicas, 1).await;
     let (first, old) = (shown(&replicas), store.get(SECRET)["data"].clone());
-    LATER.store(LONG, Ordering::Relaxed);
-    run(&store, &replicas, (4, later)).await;
+    PASSED.set(LONG);
+    run(&store, &replicas, 4).await;
     let begun = store.get(SECRET)["data"].clone();
     assert_eq!((&begun["tls.crt"], shown(&replicas)), (&old["tls.crt"], first));
     assert_eq!(store.carried(), text(&begun["ca.crt"]));
     assert!(text(&begun["ca.crt"]).ends_with(&text(&old["ca.crt"])));
-    run(&store, &replicas, (6, later)).await;
+    run(&store, &replicas, 6).await;
     let promoted = store.get(SECRET)["data"].clone();
     assert_eq!((&promoted["tls.crt"], promoted.get("next.crt")), (&begun["next.crt"], None));
     assert!(shown(&replicas) > first);
@@ -278,41 +277,33 @@ async fn the_next_pair_is_shown_once_api_servers_have_heard_of_its_authority() {
 /// Two controllers that fight for a configuration would keep it from being shown until the old one has ended.
 #[tokio::test(start_paused = true)]
 async fn a_renewal_that_something_keeps_from_its_end_is_told_after_a_day_and_no_longer_than_it_lasts() {
-    static PASSED: AtomicI64 = AtomicI64::new(0);
-    fn clock() -> Timestamp {
-        after(&PASSED)
-    }
-    let (store, replicas) = (Store::installed(), <[Certificates; 2]>::default());
-    run(&store, &replicas, (1, clock)).await;
+    let (store, replicas) = beginning(Store::installed());
+    run(&store, &replicas, 1).await;
     let first = shown(&replicas);
     for (days, is_told) in [(250, false), (252, true)] {
-        PASSED.store(days * 24 * 3600, Ordering::Relaxed);
+        PASSED.set(days * 24 * 3600);
         store.meddle("validating");
-        run(&store, &replicas, (4, clock)).await;
+        run(&store, &replicas, 4).await;
         let state = replicas[0].state();
         assert_eq!((state.not_after, state.flaw.is_some()), (Some(first), is_told), "{:?}", state.flaw);
     }
     let said = "the next certificate has waited for more than a day to be shown: \
         the Secret or a configuration has changed within minutes";
     assert_eq!(replicas[1].state().flaw.as_deref(), Some(said));
-    run(&store, &replicas, (6, clock)).await;
+    run(&store, &replicas, 6).await;
     assert!(shown(&replicas) > first);
 }
 
 /// As where a policy of the cluster lets nobody change one of the two.
 #[tokio::test(start_paused = true)]
 async fn a_pair_that_has_ended_is_followed_although_a_configuration_cannot_be_changed() {
-    static PASSED: AtomicI64 = AtomicI64::new(0);
-    fn clock() -> Timestamp {
-        after(&PASSED)
-    }
-    let (store, replicas) = (Store::installed(), <[Certificates; 2]>::default());
-    run(&store, &replicas, (1, clock)).await;
+    let (store, replicas) = beginning(Store::installed());
+    run(&store, &replicas, 1).await;
     let first = shown(&replicas);
     store.close(&configuration("mutating"));
     for days in [250, 364, 366] {
-        PASSED.store(days * 24 * 3600, Ordering::Relaxed);
-        run(&store, &replicas, (6, clock)).await;
+        PASSED.set(days * 24 * 3600);
+        run(&store, &replicas, 6).await;
         let states = [0, 1].map(|which| replicas[which].state());
         for state in states {
             assert_eq!(state.not_after == Some(first), days < 366, "{days}: {state:?}");
@@ -324,14 +315,10 @@ async fn a_pair_that_has_ended_is_followed_although_a_configuration_cannot_be_ch
 
 #[tokio::test(start_paused = true)]
 async fn a_configuration_that_cannot_be_read_now_and_then_is_none_that_changed() {
-    static PASSED: AtomicI64 = AtomicI64::new(0);
-    fn clock() -> Timestamp {
-        after(&PASSED)
-    }
-    let (store, replicas) = (Store::installed(), <[Certificates; 2]>::default());
-    run(&store, &replicas, (1, clock)).await;
-    let (ctx, first) = (store.context(clock), shown(&replicas));
-    PASSED.store(LONG, Ordering::Relaxed);
+    let (store, replicas) = beginning(Store::installed());
+    run(&store, &replicas, 1).await;
+    let (ctx, first) = (store.context(), shown(&replicas));
+    PASSED.set(LONG);
     let mut keeper = Keeper::new(&ctx, &replicas[0]);
     for _ in 0..7 {
         keeper.look().await.expect("it looks");
@@ -347,42 +334,42 @@ async fn a_configuration_that_cannot_be_read_now_and_then_is_none_that_changed()
 
 #[tokio::test(start_paused = true)]
 async fn what_somebody_took_away_from_a_configuration_comes_back() {
-    let (store, replicas) = (Store::installed(), <[Certificates; 2]>::default());
-    run(&store, &replicas, (1, noon)).await;
+    let (store, replicas) = beginning(Store::installed());
+    run(&store, &replicas, 1).await;
     let (pair, carried) = (shown(&replicas), store.carried());
     store.written();
     let fresh = Store::installed().get(&configuration("mutating"));
     store.put(&configuration("mutating"), fresh);
-    run(&store, &replicas, (1, noon)).await;
+    run(&store, &replicas, 1).await;
     assert_eq!((store.carried(), shown(&replicas)), (carried, pair));
     assert_eq!(store.written(), [format!("PATCH {}", configuration("mutating"))]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_pair_is_kept_where_nobody_asks_yet() {
-    let (store, replicas) = (Store::default(), <[Certificates; 2]>::default());
+    let (store, replicas) = beginning(Store::default());
     store.put(SECRET, Store::installed().get(SECRET));
-    run(&store, &replicas, (1, noon)).await;
+    run(&store, &replicas, 1).await;
     shown(&replicas);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_keeps_a_replica_from_its_work_is_told_until_it_is_gone() {
-    let (store, replicas) = (Store::default(), <[Certificates; 2]>::default());
-    run(&store, &replicas, (1, noon)).await;
+    let (store, replicas) = beginning(Store::default());
+    run(&store, &replicas, 1).await;
     let said = "ApiReadFailed: failed to read the Secret with the certificates: it is NotFound";
     assert_eq!(replicas[0].state().flaw.as_deref(), Some(said));
     store.put(SECRET, Store::installed().get(SECRET));
-    run(&store, &replicas, (1, noon)).await;
+    run(&store, &replicas, 1).await;
     shown(&replicas);
 }
 
 /// The API servers have dropped its authority: what it would show until then would be refused.
 #[tokio::test(start_paused = true)]
 async fn once_all_is_lost_the_next_pair_is_shown_in_the_look_that_tells_of_it() {
-    let (store, replicas) = (Store::installed(), <[Certificates; 2]>::default());
-    run(&store, &replicas, (1, noon)).await;
-    let ctx = store.context(noon);
+    let (store, replicas) = beginning(Store::installed());
+    run(&store, &replicas, 1).await;
+    let ctx = store.context();
     let [mut one, mut other] = [0, 1].map(|which| Keeper::new(&ctx, &replicas[which]));
     store.lose();
     one.look().await.expect("it looks");
@@ -394,9 +381,9 @@ async fn once_all_is_lost_the_next_pair_is_shown_in_the_look_that_tells_of_it() 
 
 #[tokio::test(start_paused = true)]
 async fn who_was_overtaken_while_telling_looks_again_soon_and_shows_nothing_else_before() {
-    let (store, replicas) = (Store::installed(), <[Certificates; 2]>::default());
-    run(&store, &replicas, (1, noon)).await;
-    let (ctx, before) = (store.context(noon), store.served());
+    let (store, replicas) = beginning(Store::installed());
+    run(&store, &replicas, 1).await;
+    let (ctx, before) = (store.context(), store.served());
     let mut one = Keeper::new(&ctx, &replicas[0]);
     store.lose();
     store.contest(Some(&configuration("validating")));
@@ -411,12 +398,10 @@ async fn who_was_overtaken_while_telling_looks_again_soon_and_shows_nothing_else
 /// By this machine's clock all is over, and it may be this clock that is wrong.
 #[tokio::test(start_paused = true)]
 async fn who_begins_with_a_pair_that_has_ended_shows_it_and_says_so() {
-    fn too_late() -> Timestamp {
-        Timestamp::from_second(noon().as_second() + 400 * 24 * 3600).expect("a timestamp")
-    }
-    let (store, replicas) = (Store::installed(), <[Certificates; 2]>::default());
-    run(&store, &replicas, (1, noon)).await;
-    let (ctx, late, old) = (store.context(too_late), Certificates::default(), store.served());
+    let (store, replicas) = beginning(Store::installed());
+    run(&store, &replicas, 1).await;
+    let (ctx, late, old) = (store.context(), Certificates::default(), store.served());
+    PASSED.set(400 * 24 * 3600);
     Keeper::new(&ctx, &late).look().await.expect("it looks");
     assert_eq!(late.in_use(), old);
     assert!(late.state().flaw.is_some_and(|flaw| flaw.starts_with("tls.crt has expired")));
@@ -425,16 +410,16 @@ async fn who_begins_with_a_pair_that_has_ended_shows_it_and_says_so() {
 /// Whoever shows a pair of before is trusted still.
 #[tokio::test(start_paused = true)]
 async fn damage_that_cannot_be_put_right_is_not_told_to_api_servers() {
-    let (store, replicas) = (Store::installed(), <[Certificates; 2]>::default());
-    run(&store, &replicas, (1, noon)).await;
+    let (store, replicas) = beginning(Store::installed());
+    run(&store, &replicas, 1).await;
     let (carried, ends) = (store.carried(), shown(&replicas));
     let mut damaged = store.get(SECRET);
     let another = Store::installed();
-    run(&another, &<[Certificates; 2]>::default(), (1, noon)).await;
+    run(&another, &<[Certificates; 2]>::default(), 1).await;
     damaged["data"]["ca.crt"] = another.get(SECRET)["data"]["ca.crt"].clone();
     store.put(SECRET, damaged);
     store.close(SECRET);
-    run(&store, &replicas, (1, noon)).await;
+    run(&store, &replicas, 1).await;
     assert_eq!(store.carried(), carried);
     let state = replicas[0].state();
     assert_eq!(state.not_after, Some(ends));
@@ -444,9 +429,9 @@ async fn damage_that_cannot_be_put_right_is_not_told_to_api_servers() {
 
 #[tokio::test(start_paused = true)]
 async fn a_configuration_that_is_closed_keeps_no_other_from_being_told() {
-    let (store, replicas) = (Store::installed(), <[Certificates; 2]>::default());
+    let (store, replicas) = beginning(Store::installed());
     store.close(&configuration("mutating"));
-    run(&store, &replicas, (1, noon)).await;
+    run(&store, &replicas, 1).await;
     let told = store.get(&configuration("validating"));
     assert_eq!(told["webhooks"][1]["clientConfig"]["caBundle"], store.get(SECRET)["data"]["ca.crt"]);
     assert!(replicas[0].state().flaw.is_some_and(|flaw| flaw.starts_with("ApiWriteFailed: ")));

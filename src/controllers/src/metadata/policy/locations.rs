@@ -7,17 +7,13 @@
 use std::{
     collections::HashMap,
     sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
 };
 
 use api::BackupLocation;
 use runtime::Error;
 use tokio::{sync::Mutex, time::Instant};
 
-use crate::read;
-
-/// How old a reading may be. Ten thousand policies that are looked at together need not ask ten thousand times.
-const RECENT: Duration = Duration::from_secs(1);
+use crate::{Nodes, read};
 
 /// Locations as they were read last.
 #[derive(Debug, Default)]
@@ -46,7 +42,7 @@ impl Locations {
         // Who comes meanwhile waits for the same answer.
         let mut read = self.read.lock().await;
         let (at, changes) = (Instant::now(), self.changes.load(Ordering::Relaxed));
-        read.retain(|_, reading| reading.changes == changes && at - reading.at < RECENT);
+        read.retain(|_, reading| reading.changes == changes && at - reading.at < Nodes::RECENT);
         if let Some(reading) = read.get(name) {
             return Ok(reading.location.clone());
         }
@@ -112,7 +108,7 @@ mod tests {
         let (ctx, asked) = asking(&[Some(Some("1")), Some(Some("2"))]);
         let both = tokio::join!(version(&ctx, "a"), version(&ctx, "a"));
         assert_eq!(both, ("1".to_owned(), "1".to_owned()));
-        advance(RECENT).await;
+        advance(Nodes::RECENT).await;
         assert_eq!(version(&ctx, "a").await, "2");
         assert_eq!(asked.load(Ordering::Relaxed), 2);
     }
