@@ -25,7 +25,8 @@ async fn the_operator_does_its_work_and_answers_reviews() {
         kubedr.install("rbac").await?;
         kubedr.make_attached_location("s3").await?;
         let program = PathBuf::from(std::env::var("KUBEDR_OPERATOR").context("run `cargo xtask test`")?);
-        let mut operator = OperatorProcess::start(kubedr, &program, folder.path(), true).await?;
+        let mut operator =
+            OperatorProcess::start(kubedr, &program, folder.path(), Some(folder.path().as_os_str())).await?;
         operator.wait_until_it_leads().await?;
         is_asked(kubedr, operator.reviews, &authority).await?;
         works(kubedr).await?;

@@ -2,7 +2,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
-use api::{AllowedHostPaths, samples};
+use api::samples;
 use controllers::{
     Settings,
     metadata::policy::build::{Way, cronjob, place},
@@ -58,13 +58,7 @@ async fn operator(kubedr: &Installation, overlay: &str) -> Result<Value> {
 fn backup(kubedr: &Installation) -> Result<Value> {
     let (policy, location) = (samples::policy(), samples::location());
     let labels = BTreeSet::from(["node-role.kubernetes.io/control-plane".to_owned()]);
-    let settings = Settings {
-        agent_image: "kubedr/agent:1".to_owned(),
-        agent_image_pull_policy: None,
-        allowed_host_paths: AllowedHostPaths::default(),
-        cluster_uid: "u".to_owned(),
-        cluster_name: None,
-    };
+    let settings = Settings::new("kubedr/agent:1", "u");
     let place = place(&policy, &location, &labels).context("no such node")?;
     let way = Way { policy: &policy, location: &location, place, settings: &settings, accepted_shrink: None };
     let cronjob = serde_json::to_value(cronjob(&way))?;

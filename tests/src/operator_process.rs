@@ -1,6 +1,7 @@
 //! The operator as a process of this machine, with the rights of its account alone: where there is no node, and where
 //! nothing but the process is measured.
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -56,9 +57,14 @@ pub struct OperatorProcess {
 }
 
 impl OperatorProcess {
-    /// Starts it as its Deployment does; with webhooks, if their certificate is in that folder. What it says goes to the
-    /// cluster's logs.
-    pub async fn start(kubedr: &Installation, program: &Path, folder: &Path, webhooks: bool) -> Result<Self> {
+    /// Starts it as its Deployment does, with a folder for what it is started with; with webhooks, if it is said where
+    /// their certificate comes from: `self`, or a folder. What it says goes to the cluster's logs.
+    pub async fn start(
+        kubedr: &Installation,
+        program: &Path,
+        folder: &Path,
+        certificates: Option<&OsStr>,
+    ) -> Result<Self> {
         let [health, metrics, reviews] = free()?;
         let log = kubedr.cluster.file("log/operator.log")?;
         let said = File::options().create(true).append(true).open(&log).context("no log")?;
@@ -66,9 +72,9 @@ impl OperatorProcess {
         command.arg(format!("--namespace={}", kubedr.namespace)).arg("--agent-image=kubedr/agent:nowhere");
         command.arg("--leader-elect");
         command.arg(format!("--health-address={health}")).arg(format!("--metrics-address={metrics}"));
-        if webhooks {
+        if let Some(certificates) = certificates {
             command.arg(format!("--webhook-port={}", reviews.port()));
-            command.arg(format!("--webhook-certificates={}", folder.display()));
+            command.arg("--webhook-certificates").arg(certificates);
         }
         fs::write(folder.join(KUBECONFIG), kubeconfig(kubedr).await?).context("no kubeconfig")?;
         command.env_clear().env("KUBECONFIG", folder.join(KUBECONFIG)).env("HOSTNAME", "process");

@@ -64,13 +64,7 @@ pub fn id(digit: char) -> String {
 }
 
 pub fn settings() -> Arc<Settings> {
-    Arc::new(Settings {
-        agent_image: "kubedr/agent:1".to_owned(),
-        agent_image_pull_policy: None,
-        allowed_host_paths: api::AllowedHostPaths::default(),
-        cluster_uid: "11111111-2222-3333-4444-555555555555".to_owned(),
-        cluster_name: None,
-    })
+    Arc::new(Settings::new("kubedr/agent:1", "11111111-2222-3333-4444-555555555555"))
 }
 
 pub fn control_plane() -> NodeLabels {

@@ -45,6 +45,19 @@ pub struct Settings {
     pub cluster_name: Option<String>,
 }
 
+impl Settings {
+    /// What is so where an administrator decided nothing, in the cluster whose `kube-system` has this uid.
+    pub fn new(agent_image: impl Into<String>, cluster_uid: impl Into<String>) -> Self {
+        Self {
+            agent_image: agent_image.into(),
+            agent_image_pull_policy: None,
+            allowed_host_paths: AllowedHostPaths::default(),
+            cluster_uid: cluster_uid.into(),
+            cluster_name: None,
+        }
+    }
+}
+
 /// What every reconcile is given.
 pub struct Context {
     /// Client, clock and name.

@@ -68,7 +68,6 @@ async fn scrape(State(metrics): State<Metrics>) -> impl IntoResponse {
 
 #[cfg(test)]
 mod tests {
-    use api::AllowedHostPaths;
     use axum::{
         body::{Body, to_bytes},
         http::Request,
@@ -86,13 +85,7 @@ mod tests {
     }
 
     fn told() -> Told {
-        let settings = Settings {
-            agent_image: "kubedr/agent:1".to_owned(),
-            agent_image_pull_policy: None,
-            allowed_host_paths: AllowedHostPaths::default(),
-            cluster_uid: "u".to_owned(),
-            cluster_name: None,
-        };
+        let settings = Settings::new("kubedr/agent:1", "u");
         Told { known: Arc::default(), settings: Arc::new(settings), meters: Meters::default() }
     }
 

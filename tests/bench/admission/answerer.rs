@@ -78,7 +78,8 @@ impl<'a> Place<'a> {
     /// The operator as it is shipped, which leads.
     pub async fn ours(&self) -> Result<Answerer> {
         let folder = self.folder.path();
-        let mut operator = OperatorProcess::start(self.kubedr, self.operator, folder, true).await?;
+        let shown = Some(folder.as_os_str());
+        let mut operator = OperatorProcess::start(self.kubedr, self.operator, folder, shown).await?;
         let ready = operator.wait_until_it_leads().await;
         ready.with_context(|| format!("the last that it said is: {}", end_of(&operator.said())))?;
         Ok(Answerer::Ours(operator))

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! scene: a node, a location, policies ─▶ API server ◀─ process: the operator, with its account's rights
-//!                                            └─ audit log ─┬─ /proc ┘
-//!                                                          └▶ watch ─▶ rows
+//!                             alone: its writes ─▶ ┘ └─ audit log ─┬─ /proc ┘
+//!                                                                  └▶ watch ─▶ rows
 //! ```
 //! The policies are suspended: each has its CronJob, and no Job is ever due, so that nothing but the operator is
 //! measured.
+mod alone;
 mod audit;
 mod scene;
 mod watch;
@@ -46,15 +47,22 @@ pub struct Row {
 
 /// Measures each size, and returns the rows.
 pub async fn run(kubedr: &Installation, request: &Request) -> Result<Vec<Row>> {
-    kubedr.install("rbac").await?;
     let bench = Bench { cluster: &kubedr.cluster, scene: Scene::set(kubedr).await?, request };
     let mut rows = bench.idle(false, "idle").await?;
     rows.extend(bench.idle(true, "idle, webhooks").await?);
     rows.push(bench.newcomers().await?);
     let mut sizes = request.policies.clone();
     sizes.sort_unstable();
+    let (mut there, mut new) = (NEW, 0);
     for size in sizes {
+        new = size.saturating_sub(there);
+        there = there.max(size);
         rows.extend(bench.with(size).await?);
+    }
+    if new > 0 {
+        say(&format!("writing for {new} policies without an operator"));
+        let found = alone::writes(kubedr, &bench.scene, new).await?.as_secs_f64();
+        rows.push(Row { policies: new, work: "their writes alone", unit: "s", found, aim: None });
     }
     Ok(rows)
 }

@@ -1,5 +1,5 @@
 //! What the operator finds: a node beside which it could back up, a location that is attached, and policies.
-use std::{collections::HashSet, fs, path::Path};
+use std::{collections::HashSet, ffi::OsStr, ops::Range, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use api::{MetadataBackupPolicy, conditions::READY, names};
@@ -9,12 +9,12 @@ use kube::{
     Api, ResourceExt,
     api::{ListParams, Patch, PatchParams},
 };
-use kubedr_tests::{Installation, OperatorProcess};
+use kubedr_tests::{Installation, OperatorProcess, config};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// The one location.
-const LOCATION: &str = "bench";
+pub const LOCATION: &str = "bench";
 /// Policies on their way to the API server at once.
 const AT_ONCE: usize = 16;
 /// Objects in one answer of the API server.
@@ -30,22 +30,38 @@ impl<'a> Scene<'a> {
     /// Makes all but the policies.
     pub async fn set(kubedr: &'a Installation) -> Result<Self> {
         let scene = Self { kubedr, folder: tempfile::tempdir()? };
+        scene.install().await?;
         kubedr.make_attached_location(LOCATION).await?;
-        // Of the API server: nobody asks who shows it.
-        for (from, to) in [("apiserver.crt", "tls.crt"), ("apiserver.key", "tls.key")] {
-            fs::copy(kubedr.cluster.certificates.join(from), scene.folder.path().join(to))?;
-        }
         Ok(scene)
+    }
+
+    /// What is installed by default, but that nobody starts an operator, and the API server asks none: it could not reach
+    /// the process.
+    async fn install(&self) -> Result<()> {
+        for mut object in self.kubedr.rendered(&config().join("default")).await? {
+            for webhook in object.get_mut("webhooks").and_then(Value::as_array_mut).into_iter().flatten() {
+                webhook["rules"][0]["resources"] = json!(["nobodys"]);
+            }
+            if object["kind"] != "Deployment" {
+                self.kubedr.apply(object).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes policies until there are so many.
     pub async fn have(&self, wanted: u64) -> Result<()> {
         let there = self.count().await?;
-        let making = futures::stream::iter(there..wanted).map(|number| self.make(number));
+        self.make(there..wanted).await.map(drop)
+    }
+
+    /// Makes the policies of these numbers.
+    pub async fn make(&self, numbers: Range<u64>) -> Result<Vec<MetadataBackupPolicy>> {
+        let making = futures::stream::iter(numbers).map(|number| self.make_one(number));
         making.buffer_unordered(AT_ONCE).try_collect().await
     }
 
-    async fn make(&self, number: u64) -> Result<()> {
+    async fn make_one(&self, number: u64) -> Result<MetadataBackupPolicy> {
         let spec = json!({
             "destination": LOCATION, "schedule": "30 2 * * *", "certsDir": "/etc/kubernetes/pki",
             "retainNumBackups": 30, "suspend": true,
@@ -55,7 +71,7 @@ impl<'a> Scene<'a> {
         let params = PatchParams::apply("kubedr-tests");
         let made =
             self.kubedr.api::<MetadataBackupPolicy>().patch(&name, &params, &Patch::Apply(&policy)).await;
-        made.map(drop).with_context(|| format!("failed to make {name}"))
+        made.with_context(|| format!("failed to make {name}"))
     }
 
     /// How many policies there are.
@@ -87,9 +103,10 @@ impl<'a> Scene<'a> {
         paged(&self.kubedr.api()).await
     }
 
-    /// Starts an operator.
+    /// Starts an operator, with webhooks as they are by default, or without.
     pub async fn operator(&self, program: &Path, webhooks: bool) -> Result<OperatorProcess> {
-        OperatorProcess::start(self.kubedr, program, self.folder.path(), webhooks).await
+        let certificates = webhooks.then_some(OsStr::new("self"));
+        OperatorProcess::start(self.kubedr, program, self.folder.path(), certificates).await
     }
 }
 

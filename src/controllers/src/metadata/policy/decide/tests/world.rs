@@ -120,13 +120,8 @@ impl World {
     /// Where the administrator allows no path but this.
     pub(super) fn allowing(mut self, path: &str) -> Self {
         let allowed_host_paths = api::AllowedHostPaths::new([path]).expect("a clean path");
-        self.settings = std::sync::Arc::new(crate::Settings {
-            allowed_host_paths,
-            agent_image: self.settings.agent_image.clone(),
-            agent_image_pull_policy: None,
-            cluster_uid: self.settings.cluster_uid.clone(),
-            cluster_name: None,
-        });
+        self.settings =
+            std::sync::Arc::new(crate::Settings { allowed_host_paths, ..(*self.settings).clone() });
         self
     }
 
