@@ -1,7 +1,7 @@
 //! MetadataBackupRecord: exactly those that have their backup, through retention and restarts.
 use std::pin::pin;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use api::{MetadataBackupPolicy, MetadataBackupRecord};
 use futures::StreamExt;
 use k8s_openapi::api::{
@@ -99,12 +99,29 @@ async fn a_backup_without_the_key_of_encrypted_objects_says_so_until_it_has_it()
         let lacking = kubedr.policy_says("etcd", "Complete", ("False", "EncryptionKeyMissing")).await?;
         let conditions = lacking.status.unwrap_or_default().conditions;
         assert!(message(&conditions, "Complete").contains(r#""test-key" of "aescbc""#), "{conditions:#?}");
-        let extra = json!({ "extraHostPaths": [{ "path": "/etc/kubernetes/pki/encryption.yaml" }] });
+        let extra = json!({ "extraHostPaths": [{ "path": ENCRYPTION_CONFIG }] });
         kubedr.change_policy("etcd", extra).await?;
         kubedr.successful_backup("etcd").await?;
-        kubedr.policy_says("etcd", "Complete", ("True", "Complete")).await.map(drop)
+        let complete = kubedr.policy_says("etcd", "Complete", ("True", "Complete")).await?;
+        assert_eq!(
+            complete.status.and_then(|status| status.encryption_config).as_deref(),
+            Some(ENCRYPTION_CONFIG)
+        );
+        leaving_out_the_key_is_warned_of(kubedr).await
     })
     .await;
+}
+
+/// Where the test cluster has it.
+const ENCRYPTION_CONFIG: &str = "/etc/kubernetes/pki/encryption.yaml";
+
+async fn leaving_out_the_key_is_warned_of(kubedr: &Installation) -> Result<()> {
+    let kubectl = kubedr.cluster.program("kubectl").args(["-n", &kubedr.namespace, "patch", "mbp", "etcd"]);
+    let change = json!({ "spec": { "extraHostPaths": [] } }).to_string();
+    let said = kubectl.args(["--type=merge", "--dry-run=server", "--patch", &change]).output().await?;
+    let warning = format!("Warning: spec.extraHostPaths: leaves out {ENCRYPTION_CONFIG:?}, ");
+    ensure!(said.code == Some(0) && said.stderr.contains(&warning), "{said:#?}");
+    Ok(())
 }
 
 #[tokio::test]

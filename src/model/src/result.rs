@@ -21,6 +21,9 @@ const MAX_MESSAGE_BYTES: usize = 2048;
 /// Longest field or path of a failure, bytes.
 const MAX_FIELD_BYTES: usize = 512;
 
+/// Longest path of a backup's file, bytes.
+const MAX_PATH_BYTES: usize = 512;
+
 /// Longest message of what a backup lacks, bytes.
 const MAX_LACK_BYTES: usize = 1024;
 
@@ -123,6 +126,21 @@ pub struct Backup {
     /// What the backup lacks for a restore, where it lacks something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incomplete: Option<Lack>,
+    /// Where its objects are encrypted: the file of the node whose keys they need and which is in the backup, at most 512
+    /// bytes; of several one.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "path")]
+    pub encryption_config: Option<String>,
+}
+
+impl Backup {
+    /// Whether a path can be told.
+    pub fn has_room_for(path: &str) -> bool {
+        line::of(path, MAX_PATH_BYTES) == path
+    }
+}
+
+fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    line::read::<MAX_PATH_BYTES, D>(deserializer).map(Some)
 }
 
 /// Sums and statuses are made of it: what no run can have taken would spoil them.

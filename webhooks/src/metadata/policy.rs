@@ -1,5 +1,5 @@
 //! MetadataBackupPolicy: where its backups go, whether they come too close, and what they may lack.
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 use api::{Endpoint, MetadataBackupPolicy, MetadataBackupPolicyStatus, Scheme, conditions};
 use model::{Reason, Schedule, Violation};
@@ -63,17 +63,35 @@ fn too_close(
     Some(Violation::new("spec.schedule", problem))
 }
 
-/// Nobody knows in which file the keys are before it was read: a path that is new may be the one.
+/// What was encrypted, and by keys of which file, only a backup can tell: the last one's word counts.
 fn without_keys(policy: &MetadataBackupPolicy, old: &MetadataBackupPolicy) -> Option<Violation> {
-    let conditions = &old.status.as_ref()?.conditions;
-    let complete = conditions.iter().find(|condition| condition.type_ == conditions::COMPLETE)?;
+    let told = old.status.as_ref()?;
+    let problem = still_without_keys(policy, old, told).or_else(|| now_without_keys(policy, told))?;
+    Some(Violation::new("spec.extraHostPaths", problem))
+}
+
+fn now_without_keys(policy: &MetadataBackupPolicy, told: &MetadataBackupPolicyStatus) -> Option<String> {
+    let file = told.encryption_config.as_ref()?;
+    let has_file = paths(policy).iter().any(|path| Path::new(file).starts_with(path));
+    (!has_file).then(|| {
+        format!("leaves out {file:?}, and the last snapshot held objects that need its keys, which are then in no backup")
+    })
+}
+
+/// Nobody knows in which file the keys are before it was read: a path that is new may be the one.
+fn still_without_keys(
+    policy: &MetadataBackupPolicy,
+    old: &MetadataBackupPolicy,
+    told: &MetadataBackupPolicyStatus,
+) -> Option<String> {
+    let complete = told.conditions.iter().find(|condition| condition.type_ == conditions::COMPLETE)?;
     // A backup may lack several things: the first is the reason, the others are words of its message.
     let word = Reason::EncryptionKeyMissing.as_str();
     let lacks_keys =
         complete.status == "False" && (complete.reason == word || complete.message.contains(word));
     let adds_a_path = paths(policy).difference(&paths(old)).next().is_some();
     let problem = "has no encryption configuration, and the last snapshot held objects that need its keys";
-    (lacks_keys && !adds_a_path).then(|| Violation::new("spec.extraHostPaths", problem))
+    (lacks_keys && !adds_a_path).then(|| problem.to_owned())
 }
 
 fn paths(policy: &MetadataBackupPolicy) -> BTreeSet<&str> {

@@ -236,6 +236,47 @@ fn shrunk_and_lacking() -> Value {
     said("False", "Shrunk", "there is 1 object; EncryptionKeyMissing: \"key1\" of \"aescbc\"")
 }
 
+/// A policy whose last snapshot held objects that need the keys of this file, which it had.
+fn encrypted_by(file: &str, spec: &Value) -> Value {
+    let mut policy = policy(spec);
+    policy["status"] = json!({ "encryptionConfig": file });
+    policy
+}
+
+/// With the file by its own path, beside a folder.
+fn by_path() -> Value {
+    let extra = json!([{"path": "/etc/kubernetes/enc.yaml"}]);
+    encrypted_by(
+        "/etc/kubernetes/enc.yaml",
+        &json!({"certsDir": "/etc/kubernetes/pki", "extraHostPaths": extra}),
+    )
+}
+
+/// With the file somewhere in the folder with certificates.
+fn by_folder() -> Value {
+    encrypted_by("/etc/kubernetes/pki/e/enc.yaml", &json!({"certsDir": "/etc/kubernetes/pki/"}))
+}
+
+#[rstest]
+#[case::that_goes(by_path(), json!({"extraHostPaths": []}), true)]
+#[case::that_goes_for_another(by_path(), json!({"extraHostPaths": [{"path": "/etc/kubernetes/enc.yam"}]}), true)]
+#[case::whose_folder_comes_instead(by_path(), json!({"certsDir": "/etc/kubernetes", "extraHostPaths": []}), false)]
+#[case::that_stays(by_path(), json!({"certsDir": ""}), false)]
+#[case::whose_folder_goes(by_folder(), json!({"certsDir": "/etc/kubernetes/pk"}), true)]
+#[case::whose_folder_is_named_no_more(by_folder(), json!({"certsDir": ""}), true)]
+#[case::whose_folder_stays(by_folder(), json!({"suspend": true}), false)]
+#[tokio::test]
+async fn a_change_is_warned_of_that_leaves_out_the_file_with_the_keys(
+    #[case] old: Value,
+    #[case] change: Value,
+    #[case] expected: bool,
+) {
+    let new = stored(&old, &change);
+    let reply = reviews::changed::<MetadataBackupPolicy>(admission(), (&old, &new)).await;
+    assert_eq!(reply.warns("spec.extraHostPaths: leaves out \"/etc/kubernetes/"), expected, "{reply:?}");
+    assert_eq!(reply.warnings().is_empty(), !expected, "{reply:?}");
+}
+
 /// More than anyone writes there, around what else would be warned of.
 fn lacking_at_length() -> Value {
     let mut policy = lacking();

@@ -1,6 +1,6 @@
 //! The second snapshot: the node's files and the evidence.
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -164,6 +164,15 @@ async fn read(config: &BackupConfig, run: &Run) -> Result<Vec<Entry>, Failure> {
     has_certificates(config, &files).map(|()| files)
 }
 
+/// Where a captured file is on the node.
+pub fn on_node(config: &BackupConfig, captured: &str) -> Option<String> {
+    let below = |mount| Path::new(captured).strip_prefix(config.place.mounts.at(mount)).ok();
+    let of_certificates = config.certs_dir.as_ref().zip(below(CERTIFICATES_MOUNT));
+    let path = of_certificates.map(|(folder, rest)| Path::new(folder).join(rest));
+    let path = path.or_else(|| below(HOST_MOUNT).map(|rest| Path::new("/").join(rest)))?;
+    path.to_str().map(str::to_owned)
+}
+
 /// Reads files on a thread that may wait for them.
 async fn blocking<Read: Send + 'static>(
     run: &Run,
@@ -188,7 +197,7 @@ async fn judged(
         let files = files.to_vec();
         blocking(&session.run, move || Ok(encryption_keys(&files))).await?
     } else {
-        BTreeSet::new()
+        BTreeMap::new()
     };
     let backup = completeness::Backup {
         snapshot: &first.summary.snapshot_id,
@@ -276,6 +285,20 @@ mod tests {
         assert_eq!(stored.map_err(|failure| failure.reason), expected.map(str::to_owned));
         assert_eq!(files.read.get(), modes.len());
         assert_eq!(files.forgotten.into_inner(), expected_to_go);
+    }
+
+    #[rstest]
+    #[case::of_the_folder_with_certificates(
+        "/pod/data/certificates/e/enc.yaml",
+        Some("/etc/kubernetes/pki/e/enc.yaml")
+    )]
+    #[case::of_another_path("/pod/data/host/var/lib/enc.yaml", Some("/var/lib/enc.yaml"))]
+    #[case::that_is_the_pods_own("/pod/data/kubedr.json", None)]
+    fn where_a_file_is_on_the_node(#[case] captured: &str, #[case] expected: Option<&str>) {
+        let mut config = config();
+        config.place.mounts = Mounts::new("/pod".into());
+        config.certs_dir = Some("/etc/kubernetes/pki".to_owned());
+        assert_eq!(on_node(&config, captured).as_deref(), expected);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! What a backup lacks for a restore, judged by what its snapshot holds.
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use capture::files::KeyName;
 use model::{
@@ -25,8 +25,8 @@ pub struct Backup<'a> {
     pub suspect: Option<Reason>,
     /// What its snapshot holds; or why that was not counted.
     pub tally: Result<&'a Tally, &'a str>,
-    /// The keys among its files.
-    pub keys: &'a BTreeSet<KeyName>,
+    /// The keys among its files, and where each is.
+    pub keys: &'a BTreeMap<KeyName, String>,
 }
 
 /// How many objects may be gone since the backup before.
@@ -45,6 +45,8 @@ pub struct Completeness {
     pub objects: Option<Objects>,
     /// What it lacks; several lacks have one message, under the reason that weighs most.
     pub lack: Option<Lack>,
+    /// The file whose keys its objects need, as it is among its files; of several the one of the first key in use.
+    pub keys_in: Option<String>,
 }
 
 impl Completeness {
@@ -73,7 +75,13 @@ pub fn judge(backup: &Backup, guard: ShrinkGuard) -> Completeness {
     Completeness {
         objects,
         lack: found.into_iter().flatten().map(said).reduce(|first, second| both(&first, &second)),
+        keys_in: encryption.iter().find_map(|used| key_of(used, backup.keys)).cloned(),
     }
+}
+
+/// Where the key is by which something is encrypted.
+fn key_of<'a>(used: &Encrypted, keys: &'a BTreeMap<KeyName, String>) -> Option<&'a String> {
+    keys.get(&(used.provider.clone(), used.key.clone()))
 }
 
 fn said((reason, found): (Reason, String)) -> Lack {
@@ -110,10 +118,9 @@ fn shrunk(objects: Option<Objects>, guard: ShrinkGuard, snapshot: &SnapshotId) -
     Some(format!("The snapshot {} has {count} objects, before there were {before}.", snapshot.short()))
 }
 
-fn missing(encryption: &[Encrypted], keys: &BTreeSet<KeyName>) -> Option<String> {
-    let has_key = |used: &Encrypted| keys.contains(&(used.provider.clone(), used.key.clone()));
-    let missing: Vec<&Encrypted> =
-        encryption.iter().filter(|used| used.provider != KMS && !has_key(used)).collect();
+fn missing(encryption: &[Encrypted], keys: &BTreeMap<KeyName, String>) -> Option<String> {
+    let lacks_key = |used: &&Encrypted| used.provider != KMS && key_of(used, keys).is_none();
+    let missing: Vec<&Encrypted> = encryption.iter().filter(lacks_key).collect();
     let values = values(&missing)?;
     Some(format!("{values} objects are encrypted and no captured file has their key: {}.", names(&missing)))
 }
@@ -162,7 +169,10 @@ mod tests {
         keys: &[(&str, &str)],
         guard: ShrinkGuard,
     ) -> Completeness {
-        let keys = keys.iter().map(|(provider, key)| ((*provider).to_owned(), (*key).to_owned())).collect();
+        let key = |(provider, key): &(&str, &str)| {
+            (((*provider).to_owned(), (*key).to_owned()), format!("file of {key}"))
+        };
+        let keys = keys.iter().map(key).collect();
         let snapshot = "ab".repeat(32).parse().expect("an id");
         judge(&Backup { snapshot: &snapshot, suspect, tally: tally.ok_or("too much"), keys: &keys }, guard)
     }
@@ -194,6 +204,23 @@ mod tests {
     ) {
         let found = judged(None, Some(&tally(10, encryption)), keys, ShrinkGuard::default());
         assert_eq!(found.reason(), expected, "{found:?}");
+    }
+
+    #[rstest]
+    #[case::nothing_encrypted(vec![], None)]
+    #[case::by_a_key_that_is_there(vec![encrypted("aescbc", "key1")], Some("file of key1"))]
+    #[case::also_by_one_that_is_not(
+        vec![encrypted("aescbc", "key0"), encrypted("aescbc", "key2"), encrypted("secretbox", "key1")],
+        Some("file of key2")
+    )]
+    #[case::by_a_service(vec![encrypted("kms", "vault")], None)]
+    fn the_file_is_known_whose_keys_are_needed(
+        #[case] encryption: Vec<Encrypted>,
+        #[case] expected: Option<&str>,
+    ) {
+        let keys = [("aescbc", "key1"), ("aescbc", "key2"), ("secretbox", "key1")];
+        let found = judged(None, Some(&tally(10, encryption)), &keys, ShrinkGuard::default());
+        assert_eq!(found.keys_in.as_deref(), expected);
     }
 
     #[rstest]

@@ -130,7 +130,14 @@ impl Session {
             total_duration_secs: self.run.seconds(),
             objects: completeness.objects,
             incomplete: completeness.lack.clone(),
+            encryption_config: self.encryption_config(completeness),
         }
+    }
+
+    /// A path that a result has no room for is told by `kubedr.json` alone.
+    fn encryption_config(&self, completeness: &Completeness) -> Option<String> {
+        let path = capture_files::on_node(&self.config, completeness.keys_in.as_deref()?)?;
+        Backup::has_room_for(&path).then_some(path)
     }
 
     fn evidence(&self, facts: &StreamFacts, completeness: &Completeness, files: Vec<Entry>) -> Evidence {

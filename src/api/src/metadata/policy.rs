@@ -329,6 +329,12 @@ pub struct MetadataBackupPolicyStatus {
     #[schemars(length(max = 64))]
     pub lineage: Option<String>,
 
+    /// Where the objects of the newest backup are encrypted at rest: the file of the node whose keys they need and which
+    /// is in it; of several one. Example: `/etc/kubernetes/encryption.yaml`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub encryption_config: Option<String>,
+
     /// Number of records of this policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub records: Option<i64>,

@@ -2,7 +2,7 @@
 //!
 //! Only their names are read: what a file is, no path tells, since each distribution has its own.
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     io::{self, Read},
     path::Path,
 };
@@ -19,14 +19,20 @@ const MARK: &[u8] = b"EncryptionConfig";
 /// A key by its provider and name, as `aescbc` and `key1`.
 pub type KeyName = (String, String);
 
-/// Names of the keys in every encryption configuration of an API server among `entries`, with their providers.
+/// The keys in every encryption configuration of an API server among `entries`, each with the path of the first file that
+/// has it.
 ///
 /// Blocks: call it where that is allowed. A file that cannot be read as one holds no keys, and neither does what was
 /// replaced since it was listed: whether it is stored as it was listed shows when all is read again.
-pub fn encryption_keys(entries: &[Entry]) -> BTreeSet<KeyName> {
-    let is_small = |entry: &&Entry| entry.size.is_some_and(|size| size <= LARGEST);
-    let texts = entries.iter().filter(is_small).filter_map(|entry| read(Path::new(&entry.path)).ok());
-    texts.filter(|text| holds(text, MARK)).flat_map(|text| named(&text)).collect()
+pub fn encryption_keys(entries: &[Entry]) -> BTreeMap<KeyName, String> {
+    let mut keys = BTreeMap::new();
+    for Entry { path, .. } in entries.iter().filter(|entry| entry.size.is_some_and(|size| size <= LARGEST)) {
+        let text = read(Path::new(path)).ok().filter(|text| holds(text, MARK));
+        for key in text.iter().flat_map(|text| named(text)) {
+            keys.entry(key).or_insert_with(|| path.clone());
+        }
+    }
+    keys
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
@@ -122,7 +128,7 @@ resources:
         let folder = tempfile::tempdir().expect("a temporary folder");
         fs::write(folder.path().join("any-name"), text).expect("a file");
         let entries = walk(&[folder.path().to_owned()], MOST).expect("readable");
-        encryption_keys(&entries).into_iter().collect()
+        encryption_keys(&entries).into_keys().collect()
     }
 
     #[rstest]
@@ -136,6 +142,20 @@ resources:
         let expected: Vec<KeyName> =
             expected.iter().map(|(provider, key)| ((*provider).to_owned(), (*key).to_owned())).collect();
         assert_eq!(found(text.as_bytes()), expected);
+    }
+
+    #[test]
+    fn a_key_is_of_the_first_file_that_has_it() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for (name, text) in [("a", JSON), ("b", JSON), ("c", YAML)] {
+            fs::write(folder.path().join(name), text).expect("a file");
+        }
+        let entries = walk(&[folder.path().to_owned()], MOST).expect("readable");
+        let keys = encryption_keys(&entries);
+        let file =
+            |provider: &str, key: &str| keys.get(&(provider.to_owned(), key.to_owned())).map(Path::new);
+        assert_eq!(file("aesgcm", "key1"), Some(&*folder.path().join("a")));
+        assert_eq!(file("secretbox", "box"), Some(&*folder.path().join("c")));
     }
 
     #[test]

@@ -14,6 +14,7 @@ fn initialized() -> String {
 fn backup() -> Value {
     let mut result: Value = serde_json::from_str(include_str!("backup.json")).expect("JSON");
     result["incomplete"] = json!({ "reason": "NeedsKms", "message": "vault" });
+    result["encryptionConfig"] = json!("/etc/kubernetes/encryption.yaml");
     result
 }
 
@@ -43,6 +44,8 @@ fn reason<Success: for<'a> Deserialize<'a>>(verb: &str, text: &str) -> Option<Re
 #[case::time_without_a_zone("/time", json!("2030-01-01T11:50:05"))]
 #[case::lack_that_is_none("/incomplete/reason", json!("Complete"))]
 #[case::lack_that_nobody_knows("/incomplete/reason", json!("\u{1b}[31mHooray"))]
+#[case::file_of_two_lines("/encryptionConfig", json!("/etc/a\nb"))]
+#[case::file_with_a_longer_path_than_any("/encryptionConfig", json!(format!("/{}", "a".repeat(512))))]
 #[case::list_for_an_object("/etcd", json!([1, 2]))]
 #[case::version_of_another_agent("/v", json!(2))]
 #[case::version_as_a_text("/v", json!("1"))]

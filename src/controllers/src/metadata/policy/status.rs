@@ -53,6 +53,7 @@ pub fn status(
     let base = MetadataBackupPolicyStatus {
         observed_generation: generation,
         lineage: lineage.accepted,
+        encryption_config: encryption_config(world, history),
         records: i64::try_from(world.records.len()).ok(),
         last_successful_time: newest_success.max(previous.last_successful_time.clone()),
         next_schedule_time: history.slots.next.map(Time),
@@ -245,12 +246,9 @@ fn explained(world: &World, failure: &Failure, is_mute: bool) -> Failure {
 /// Whether the newest backup has all that a restore needs. A failed run says nothing of it,
 /// and an older backup nothing of one that was judged already.
 fn complete(world: &World, history: &History) -> Verdict {
-    let told = world.policy.status.as_ref().and_then(|status| status.last_successful_time.clone());
-    let is_newest = |started: Timestamp| told.as_ref().is_none_or(|Time(told)| started >= *told);
-    let newest = history.successes().next().filter(|(started, _)| is_newest(*started));
-    let verdict = match newest {
-        Some((_, Made::Told(backup))) => completeness(backup),
-        Some((_, Made::Recorded { record: Some(record), .. })) => {
+    let verdict = match newest_success(world, history) {
+        Some(Made::Told(backup)) => completeness(backup),
+        Some(Made::Recorded { record: Some(record), .. }) => {
             let known = record.status.as_ref().map(|status| status.conditions.as_slice());
             // Of another object, so of another generation.
             Verdict { generation: None, ..Verdict::stored(known.unwrap_or_default(), COMPLETE) }
@@ -262,6 +260,21 @@ fn complete(world: &World, history: &History) -> Verdict {
             Verdict { message: format!("{} {unheard}", verdict.message), ..verdict }
         }
         _ => verdict,
+    }
+}
+
+/// The newest backup, unless the status told of a newer one.
+fn newest_success<'a, 'b>(world: &World, history: &'b History<'a>) -> Option<&'b Made<'a>> {
+    let told = world.policy.status.as_ref().and_then(|status| status.last_successful_time.as_ref());
+    let (started, newest) = history.successes().next()?;
+    told.is_none_or(|Time(told)| started >= *told).then_some(newest)
+}
+
+/// The file whose keys the newest backup needs. A record does not hold it: what was told stays.
+fn encryption_config(world: &World, history: &History) -> Option<String> {
+    match newest_success(world, history) {
+        Some(Made::Told(backup)) => backup.encryption_config.clone(),
+        _ => world.policy.status.as_ref()?.encryption_config.clone(),
     }
 }
 

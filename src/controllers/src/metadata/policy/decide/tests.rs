@@ -393,6 +393,26 @@ fn an_incomplete_backup_says_what_it_lacks() {
     assert_eq!(said(&world, FRESH), "True/Fresh");
 }
 
+/// A policy whose status tells of a backup by keys of this file, and a newer run of this kind.
+fn told_of_keys_and(newer: impl FnOnce(World) -> World) -> World {
+    let mut result: serde_json::Value = serde_json::from_str(&backed_up('1', 'b')).expect("JSON");
+    result["encryptionConfig"] = json!("/etc/kubernetes/enc.yaml");
+    let mut world = running().run("10:00", "Succeeded", &result.to_string());
+    world.policy.status = Some(told(&decide(&world), &world));
+    newer(world)
+}
+
+#[rstest]
+#[case::as_it_told(told_of_keys_and(|world| world), Some("/etc/kubernetes/enc.yaml"))]
+#[case::also_after_one_that_failed(told_of_keys_and(|world| world.failed("11:00")), Some("/etc/kubernetes/enc.yaml"))]
+#[case::no_more_where_the_newest_needs_none(told_of_keys_and(|world| world.succeeded("11:00")), None)]
+fn the_file_with_the_keys_of_the_newest_backup_is_known(
+    #[case] world: World,
+    #[case] expected: Option<&str>,
+) {
+    assert_eq!(told(&decide(&world), &world).encryption_config.as_deref(), expected);
+}
+
 #[test]
 fn a_lack_that_is_new_is_an_event_and_an_acceptance_of_nothing_is_told() {
     let mut result: serde_json::Value = serde_json::from_str(&backed_up('1', 'b')).expect("JSON");
