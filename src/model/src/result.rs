@@ -361,6 +361,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_longest_backup_fits_with_all_that_it_lacks() {
+        let mut longest: serde_json::Value =
+            serde_json::from_str(include_str!("result/backup.json")).expect("JSON");
+        for (field, length) in [("node", 253), ("clusterUid", 128), ("encryptionConfig", MAX_PATH_BYTES)] {
+            longest[field] = "\\".repeat(length / 2).into();
+        }
+        for (field, length) in [("version", 128), ("clusterId", 64), ("memberId", 64)] {
+            longest["etcd"][field] = "\\".repeat(length / 2).into();
+        }
+        for field in ["filesNew", "dataAdded", "totalBytesProcessed"] {
+            longest[field] = u64::MAX.into();
+        }
+        let lack = Lack::new(Reason::EncryptionKeyMissing, &"\\".repeat(9000));
+        longest["incomplete"] = serde_json::to_value(&lack).expect("JSON");
+        let longest: Backup = serde_json::from_value(longest).expect("a backup");
+        let text = render("backup", &Ok(longest.clone()));
+        assert!(text.len() <= MAX_BYTES, "{} bytes", text.len());
+        assert_eq!(parse("backup", &text), Ok(longest));
+    }
+
     #[rstest]
     #[case::nothing("", Reason::NoResult)]
     #[case::no_json("panicked at", Reason::Unknown)]
