@@ -42,7 +42,8 @@ enum Bench {
     Snapshot(Snapshot),
     /// Reviews that the operator answers, beside those that cert-manager's webhook answers.
     Admission(Admission),
-    /// The operator's process: its memory with many policies, how soon it has seen to them all, and what it does then.
+    /// The operator's process: its memory with many policies, how soon it has seen to them all, beside its writes alone,
+    /// and what it does then.
     Operator(Operator),
 }
 

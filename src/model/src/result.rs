@@ -21,8 +21,10 @@ const MAX_MESSAGE_BYTES: usize = 2048;
 /// Longest field or path of a failure, bytes.
 const MAX_FIELD_BYTES: usize = 512;
 
-/// Longest path of a backup's file, bytes.
-const MAX_PATH_BYTES: usize = 512;
+/// Longest paths that a backup tells, bytes, all together.
+pub const MAX_PATHS_BYTES: usize = 512;
+/// Most paths that it tells.
+pub const MAX_PATHS: usize = 4;
 
 /// Longest message of what a backup lacks, bytes.
 const MAX_LACK_BYTES: usize = 1024;
@@ -126,21 +128,25 @@ pub struct Backup {
     /// What the backup lacks for a restore, where it lacks something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incomplete: Option<Lack>,
-    /// Where its objects are encrypted: the file of the node whose keys they need and which is in the backup, at most 512
-    /// bytes; of several one.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "path")]
-    pub encryption_config: Option<String>,
+    /// Files of the node which are in the backup and have keys that its objects are encrypted with: absolute paths, at
+    /// most 4 and 512 bytes. Empty where none is needed, none was found, or there is no room for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "paths")]
+    pub encryption_configs: Vec<String>,
 }
 
 impl Backup {
-    /// Whether a path can be told.
-    pub fn has_room_for(path: &str) -> bool {
-        line::of(path, MAX_PATH_BYTES) == path
+    /// Whether a result can tell these paths.
+    pub fn can_tell(paths: &[String]) -> bool {
+        let all = paths.join(" ");
+        let is_clean = |path: &String| path.starts_with('/') && !path.split('/').any(|part| part == "..");
+        paths.len() <= MAX_PATHS && line::of(&all, MAX_PATHS_BYTES) == all && paths.iter().all(is_clean)
     }
 }
 
-fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    line::read::<MAX_PATH_BYTES, D>(deserializer).map(Some)
+fn paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let paths = Option::<Vec<String>>::deserialize(deserializer)?.unwrap_or_default();
+    let can_be = Backup::can_tell(&paths);
+    can_be.then_some(paths).ok_or_else(|| D::Error::custom("no absolute paths that a result can tell"))
 }
 
 /// Sums and statuses are made of it: what no run can have taken would spoil them.
@@ -365,9 +371,12 @@ mod tests {
     fn the_longest_backup_fits_with_all_that_it_lacks() {
         let mut longest: serde_json::Value =
             serde_json::from_str(include_str!("result/backup.json")).expect("JSON");
-        for (field, length) in [("node", 253), ("clusterUid", 128), ("encryptionConfig", MAX_PATH_BYTES)] {
+        for (field, length) in [("node", 253), ("clusterUid", 128)] {
             longest[field] = "\\".repeat(length / 2).into();
         }
+        // One separator between two of them.
+        let path = format!("/a{}", "\\".repeat(MAX_PATHS_BYTES / MAX_PATHS / 2 - 2));
+        longest["encryptionConfigs"] = vec![path; MAX_PATHS].into();
         for (field, length) in [("version", 128), ("clusterId", 64), ("memberId", 64)] {
             longest["etcd"][field] = "\\".repeat(length / 2).into();
         }

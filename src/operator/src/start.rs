@@ -289,11 +289,10 @@ impl Assembly<'_> {
 
 fn settings(config: &Config, cluster_uid: String) -> Settings {
     Settings {
-        agent_image: config.agent_image.clone(),
         agent_image_pull_policy: config.agent_image_pull_policy.clone(),
         allowed_host_paths: config.allowed_host_paths.clone(),
-        cluster_uid,
         cluster_name: config.cluster_name.clone(),
+        ..Settings::new(&config.agent_image, cluster_uid)
     }
 }
 

@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Reconciles that one controller runs at the same time.
-const CONCURRENCY: u16 = 4;
+pub const CONCURRENCY: u16 = 4;
 
 /// How long a look waits for more of what woke it: a status and a CronJob that one look writes come back as two changes.
 const DEBOUNCE: Duration = Duration::from_millis(200);

@@ -23,7 +23,7 @@ mod apiserver;
 pub use act::{Done, act};
 pub use call::{CallError, TIMEOUT, call};
 pub use context::Context;
-pub use drive::{Complaint, Wiring, drive};
+pub use drive::{CONCURRENCY, Complaint, Wiring, drive};
 pub use error::Error;
 pub use pinned::{Outcome, amend, put_back};
 pub use plan::{Event, Importance, MetadataPatch, Plan, Target, apply_of, dynamic, fingerprint, status_of};

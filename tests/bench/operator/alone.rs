@@ -1,5 +1,5 @@
-//! What the API server takes to store what an operator writes of new policies, where nobody reads, watches or decides:
-//! no operator can be faster than that.
+//! What the API server takes to store what an operator writes of new policies, as many at once, where nobody reads,
+//! watches or decides.
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -13,12 +13,9 @@ use controllers::{
 };
 use futures::{StreamExt, TryStreamExt};
 use kubedr_tests::{Installation, now};
-use runtime::{Plan, act};
+use runtime::{CONCURRENCY, Plan, act};
 
 use super::scene::{LOCATION, Scene};
-
-/// Policies that are written for at once: as many as an operator looks at.
-const AT_ONCE: usize = 4;
 
 /// Makes policies of which no operator knows, and says how long it takes to write what one would, by its own code.
 pub async fn writes(kubedr: &Installation, scene: &Scene<'_>, count: u64) -> Result<Duration> {
@@ -29,7 +26,7 @@ pub async fn writes(kubedr: &Installation, scene: &Scene<'_>, count: u64) -> Res
     let plans: Vec<_> = policies.iter().map(|policy| (policy, plan(policy, &location))).collect();
     let begun = Instant::now();
     let writing = futures::stream::iter(plans).map(|(policy, plan)| act(&context, policy, plan));
-    let done: Vec<_> = writing.buffer_unordered(AT_ONCE).try_collect().await?;
+    let done: Vec<_> = writing.buffer_unordered(CONCURRENCY.into()).try_collect().await?;
     let (took, writes) = (begun.elapsed(), done.iter().map(|done| done.writes).sum::<usize>());
     anyhow::ensure!(writes as u64 == 2 * count, "{writes} writes for {count} policies");
     Ok(took)

@@ -55,8 +55,9 @@ pub async fn run(kubedr: &Installation, request: &Request) -> Result<Vec<Row>> {
     sizes.sort_unstable();
     let (mut there, mut new) = (NEW, 0);
     for size in sizes {
-        new = size.saturating_sub(there);
-        there = there.max(size);
+        if size > there {
+            (there, new) = (size, size - there);
+        }
         rows.extend(bench.with(size).await?);
     }
     if new > 0 {

@@ -40,7 +40,10 @@ impl<'a> Scene<'a> {
     async fn install(&self) -> Result<()> {
         for mut object in self.kubedr.rendered(&config().join("default")).await? {
             for webhook in object.get_mut("webhooks").and_then(Value::as_array_mut).into_iter().flatten() {
-                webhook["rules"][0]["resources"] = json!(["nobodys"]);
+                webhook["rules"] = json!([{
+                    "apiGroups": ["nobody.kubedr.test"], "apiVersions": ["*"], "operations": ["CREATE"],
+                    "resources": ["*"],
+                }]);
             }
             if object["kind"] != "Deployment" {
                 self.kubedr.apply(object).await?;

@@ -10,13 +10,16 @@ use crate::is_line;
 
 /// The longest text of a result: what a failure says.
 const LONGEST: usize = 2048;
+/// The longest path that a backup tells, and most of them.
+const LONGEST_PATH: usize = 512;
+const MOST_PATHS: usize = 4;
 /// The field that is not read back to the last bit.
 const DURATION: &str = "totalDurationSecs";
 
 /// What begins an input that is no text, but changes to a whole result.
 const CHANGES: u8 = 0;
 /// The fields that are changed so.
-const FIELDS: [&str; 22] = [
+const FIELDS: [&str; 23] = [
     "/ok",
     "/reason",
     "/message",
@@ -39,6 +42,7 @@ const FIELDS: [&str; 22] = [
     "/objects",
     "/incomplete/reason",
     "/incomplete/message",
+    "/encryptionConfigs",
 ];
 
 /// No result is one of each verb, and whichever it is must not be read in a way that the others are.
@@ -121,8 +125,13 @@ fn check_texts(value: &Value) {
     match value {
         Value::String(text) => assert!(is_line(text, LONGEST), "{text:?}"),
         Value::Object(fields) => fields.values().for_each(check_texts),
+        Value::Array(paths) => assert!(paths.len() <= MOST_PATHS && paths.iter().all(is_path), "{paths:?}"),
         _ => {}
     }
+}
+
+fn is_path(value: &Value) -> bool {
+    value.as_str().is_some_and(|path| path.starts_with('/') && is_line(path, LONGEST_PATH))
 }
 
 pub fn seeds() -> Vec<Vec<u8>> {
@@ -170,6 +179,7 @@ fn incomplete() -> Value {
     let mut result = backup();
     result["incomplete"] =
         serde_json::to_value(Lack::new(Reason::NeedsKms, "vault")).expect("a lack is JSON");
+    result["encryptionConfigs"] = serde_json::json!(["/etc/kubernetes/encryption.yaml"]);
     for field in ["reason", "message", "field"] {
         result[field] = Value::Null;
     }

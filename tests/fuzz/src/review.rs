@@ -101,6 +101,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         created::<MetadataBackupRecord>(&record),
         created::<MetadataRestore>(&restore),
         changed(&policy),
+        without_keys(&policy),
         removed(&location),
         json!({}),
     ];
@@ -126,6 +127,16 @@ fn changed(policy: &MetadataBackupPolicy) -> Value {
     new["spec"]["schedule"] = json!("CRON_TZ=UTC * * * * *");
     new["spec"]["etcdEndpoint"] = json!("http://root@10.0.0.5/v3");
     new["spec"]["options"] = json!({ "master": "x" });
+    review::<MetadataBackupPolicy>("UPDATE", &new, &old)
+}
+
+/// A policy from which the file with the keys goes, of which its last backup told.
+fn without_keys(policy: &MetadataBackupPolicy) -> Value {
+    let mut old = stored(policy);
+    old["spec"]["extraHostPaths"] = json!([{ "path": "/etc/kubernetes/enc.yaml" }]);
+    old["status"] = json!({ "encryptionConfigs": ["/etc/kubernetes/enc.yaml"] });
+    let mut new = old.clone();
+    new["spec"]["extraHostPaths"] = json!([]);
     review::<MetadataBackupPolicy>("UPDATE", &new, &old)
 }
 

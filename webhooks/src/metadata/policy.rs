@@ -63,19 +63,27 @@ fn too_close(
     Some(Violation::new("spec.schedule", problem))
 }
 
-/// What was encrypted, and by keys of which file, only a backup can tell: the last one's word counts.
+/// What was encrypted, and by keys of which files, only a backup can tell: the last one's word counts.
 fn without_keys(policy: &MetadataBackupPolicy, old: &MetadataBackupPolicy) -> Option<Violation> {
     let told = old.status.as_ref()?;
-    let problem = still_without_keys(policy, old, told).or_else(|| now_without_keys(policy, told))?;
-    Some(Violation::new("spec.extraHostPaths", problem))
+    now_without_keys(policy, old, told).or_else(|| still_without_keys(policy, old, told))
 }
 
-fn now_without_keys(policy: &MetadataBackupPolicy, told: &MetadataBackupPolicyStatus) -> Option<String> {
-    let file = told.encryption_config.as_ref()?;
-    let has_file = paths(policy).iter().any(|path| Path::new(file).starts_with(path));
-    (!has_file).then(|| {
-        format!("leaves out {file:?}, and the last snapshot held objects that need its keys, which are then in no backup")
-    })
+fn now_without_keys(
+    policy: &MetadataBackupPolicy,
+    old: &MetadataBackupPolicy,
+    told: &MetadataBackupPolicyStatus,
+) -> Option<Violation> {
+    let has = |path: &str, file: &String| Path::new(file).starts_with(path);
+    let is_kept = |file: &String| paths(policy).iter().any(|path| has(path, file));
+    let file = told.encryption_configs.first()?;
+    let is_of_folder = old.spec.certs_dir().is_some_and(|folder| has(folder, file));
+    let field = if is_of_folder { "spec.certsDir" } else { "spec.extraHostPaths" };
+    // The end of a long warning is cut off.
+    let problem = format!(
+        "leaves out the keys that the objects of the last snapshot are encrypted with, unless another path has them: {file:?}"
+    );
+    (!told.encryption_configs.iter().any(is_kept)).then(|| Violation::new(field, problem))
 }
 
 /// Nobody knows in which file the keys are before it was read: a path that is new may be the one.
@@ -83,15 +91,15 @@ fn still_without_keys(
     policy: &MetadataBackupPolicy,
     old: &MetadataBackupPolicy,
     told: &MetadataBackupPolicyStatus,
-) -> Option<String> {
+) -> Option<Violation> {
     let complete = told.conditions.iter().find(|condition| condition.type_ == conditions::COMPLETE)?;
     // A backup may lack several things: the first is the reason, the others are words of its message.
     let word = Reason::EncryptionKeyMissing.as_str();
     let lacks_keys =
         complete.status == "False" && (complete.reason == word || complete.message.contains(word));
     let adds_a_path = paths(policy).difference(&paths(old)).next().is_some();
-    let problem = "has no encryption configuration, and the last snapshot held objects that need its keys";
-    (lacks_keys && !adds_a_path).then(|| problem.to_owned())
+    let problem = "lacks an encryption configuration: the last snapshot held objects that need its keys";
+    (lacks_keys && !adds_a_path).then(|| Violation::new("spec.extraHostPaths", problem))
 }
 
 fn paths(policy: &MetadataBackupPolicy) -> BTreeSet<&str> {

@@ -236,45 +236,65 @@ fn shrunk_and_lacking() -> Value {
     said("False", "Shrunk", "there is 1 object; EncryptionKeyMissing: \"key1\" of \"aescbc\"")
 }
 
-/// A policy whose last snapshot held objects that need the keys of this file, which it had.
-fn encrypted_by(file: &str, spec: &Value) -> Value {
+/// A policy whose last snapshot held objects that need keys of these files, which it had.
+fn encrypted_by(files: &[&str], spec: &Value) -> Value {
     let mut policy = policy(spec);
-    policy["status"] = json!({ "encryptionConfig": file });
+    policy["status"] = json!({ "encryptionConfigs": files });
     policy
 }
 
 /// With the file by its own path, beside a folder.
 fn by_path() -> Value {
     let extra = json!([{"path": "/etc/kubernetes/enc.yaml"}]);
-    encrypted_by(
-        "/etc/kubernetes/enc.yaml",
-        &json!({"certsDir": "/etc/kubernetes/pki", "extraHostPaths": extra}),
-    )
+    let spec = json!({"certsDir": "/etc/kubernetes/pki", "extraHostPaths": extra});
+    encrypted_by(&["/etc/kubernetes/enc.yaml"], &spec)
+}
+
+/// The same, where the snapshot also lacked a key.
+fn by_path_and_lacking() -> Value {
+    let mut policy = by_path();
+    policy["status"]["conditions"] = lacking()["status"]["conditions"].clone();
+    policy
 }
 
 /// With the file somewhere in the folder with certificates.
 fn by_folder() -> Value {
-    encrypted_by("/etc/kubernetes/pki/e/enc.yaml", &json!({"certsDir": "/etc/kubernetes/pki/"}))
+    encrypted_by(&["/etc/kubernetes/pki/e/enc.yaml"], &json!({"certsDir": "/etc/kubernetes/pki/"}))
 }
 
+/// With the file and a copy of it.
+fn by_two() -> Value {
+    let mut policy = by_path();
+    policy["status"]["encryptionConfigs"] =
+        json!(["/etc/kubernetes/pki/enc.yaml", "/etc/kubernetes/enc.yaml"]);
+    policy
+}
+
+const EXTRA: Option<&str> = Some("spec.extraHostPaths: ");
+const FOLDER: Option<&str> = Some("spec.certsDir: ");
+
 #[rstest]
-#[case::that_goes(by_path(), json!({"extraHostPaths": []}), true)]
-#[case::that_goes_for_another(by_path(), json!({"extraHostPaths": [{"path": "/etc/kubernetes/enc.yam"}]}), true)]
-#[case::whose_folder_comes_instead(by_path(), json!({"certsDir": "/etc/kubernetes", "extraHostPaths": []}), false)]
-#[case::that_stays(by_path(), json!({"certsDir": ""}), false)]
-#[case::whose_folder_goes(by_folder(), json!({"certsDir": "/etc/kubernetes/pk"}), true)]
-#[case::whose_folder_is_named_no_more(by_folder(), json!({"certsDir": ""}), true)]
-#[case::whose_folder_stays(by_folder(), json!({"suspend": true}), false)]
+#[case::that_goes(by_path(), json!({"extraHostPaths": []}), EXTRA)]
+#[case::that_goes_where_one_was_lacking(by_path_and_lacking(), json!({"extraHostPaths": []}), EXTRA)]
+#[case::that_goes_for_another(by_path(), json!({"extraHostPaths": [{"path": "/etc/kubernetes/enc.yam"}]}), EXTRA)]
+#[case::whose_folder_comes_instead(by_path(), json!({"certsDir": "/etc/kubernetes", "extraHostPaths": []}), None)]
+#[case::that_stays(by_path(), json!({"certsDir": ""}), None)]
+#[case::whose_folder_goes(by_folder(), json!({"certsDir": "/etc/kubernetes/pk"}), FOLDER)]
+#[case::whose_folder_is_named_no_more(by_folder(), json!({"certsDir": ""}), FOLDER)]
+#[case::whose_folder_stays(by_folder(), json!({"suspend": true}), None)]
+#[case::whose_copy_stays(by_two(), json!({"extraHostPaths": []}), None)]
+#[case::that_goes_with_its_copy(by_two(), json!({"certsDir": "", "extraHostPaths": []}), FOLDER)]
 #[tokio::test]
 async fn a_change_is_warned_of_that_leaves_out_the_file_with_the_keys(
     #[case] old: Value,
     #[case] change: Value,
-    #[case] expected: bool,
+    #[case] expected: Option<&str>,
 ) {
     let new = stored(&old, &change);
     let reply = reviews::changed::<MetadataBackupPolicy>(admission(), (&old, &new)).await;
-    assert_eq!(reply.warns("spec.extraHostPaths: leaves out \"/etc/kubernetes/"), expected, "{reply:?}");
-    assert_eq!(reply.warnings().is_empty(), !expected, "{reply:?}");
+    let warning = expected.map(|field| format!("{field}leaves out the keys "));
+    assert_eq!(reply.warnings().len(), warning.iter().len(), "{reply:?}");
+    assert!(warning.is_none_or(|warning| reply.warns(&warning)), "{reply:?}");
 }
 
 /// More than anyone writes there, around what else would be warned of.
@@ -297,6 +317,10 @@ fn lacking_at_length() -> Value {
 async fn encrypted_objects_are_warned_of(#[case] old: Value, #[case] change: Value, #[case] expected: bool) {
     let new = stored(&old, &change);
     let reply = reviews::changed::<MetadataBackupPolicy>(admission(), (&old, &new)).await;
-    assert_eq!(reply.warns("spec.extraHostPaths: has no encryption configuration"), expected, "{reply:?}");
+    assert_eq!(
+        reply.warns("spec.extraHostPaths: lacks an encryption configuration: "),
+        expected,
+        "{reply:?}"
+    );
     assert_eq!(reply.warnings().is_empty(), !expected, "{reply:?}");
 }

@@ -69,6 +69,15 @@ fn is_regular(entry: &Entry) -> bool {
     entry.sha256.is_some()
 }
 
+/// Where a captured file is on the node.
+pub fn on_node(config: &BackupConfig, captured: &str) -> Option<String> {
+    let below = |mount| Path::new(captured).strip_prefix(config.place.mounts.at(mount)).ok();
+    let of_certificates = config.certs_dir.as_ref().zip(below(CERTIFICATES_MOUNT));
+    let path = of_certificates.map(|(folder, rest)| Path::new(folder).join(rest));
+    let path = path.or_else(|| below(HOST_MOUNT).map(|rest| Path::new("/").join(rest)))?;
+    path.to_str().map(str::to_owned)
+}
+
 fn host_mount(path: &str) -> String {
     format!("{HOST_MOUNT}/{}", path.trim_start_matches('/'))
 }
@@ -162,15 +171,6 @@ async fn read(config: &BackupConfig, run: &Run) -> Result<Vec<Entry>, Failure> {
     let roots = mounted(config, &[CERTIFICATES_MOUNT, HOST_MOUNT]);
     let files = blocking(run, move || walk(&roots, MOST)).await?;
     has_certificates(config, &files).map(|()| files)
-}
-
-/// Where a captured file is on the node.
-pub fn on_node(config: &BackupConfig, captured: &str) -> Option<String> {
-    let below = |mount| Path::new(captured).strip_prefix(config.place.mounts.at(mount)).ok();
-    let of_certificates = config.certs_dir.as_ref().zip(below(CERTIFICATES_MOUNT));
-    let path = of_certificates.map(|(folder, rest)| Path::new(folder).join(rest));
-    let path = path.or_else(|| below(HOST_MOUNT).map(|rest| Path::new("/").join(rest)))?;
-    path.to_str().map(str::to_owned)
 }
 
 /// Reads files on a thread that may wait for them.

@@ -1,5 +1,5 @@
 //! What a backup lacks for a restore, judged by what its snapshot holds.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use capture::files::KeyName;
 use model::{
@@ -25,8 +25,8 @@ pub struct Backup<'a> {
     pub suspect: Option<Reason>,
     /// What its snapshot holds; or why that was not counted.
     pub tally: Result<&'a Tally, &'a str>,
-    /// The keys among its files, and where each is.
-    pub keys: &'a BTreeMap<KeyName, String>,
+    /// The keys among its files, and which files have each.
+    pub keys: &'a BTreeMap<KeyName, Vec<String>>,
 }
 
 /// How many objects may be gone since the backup before.
@@ -45,8 +45,8 @@ pub struct Completeness {
     pub objects: Option<Objects>,
     /// What it lacks; several lacks have one message, under the reason that weighs most.
     pub lack: Option<Lack>,
-    /// The file whose keys its objects need, as it is among its files; of several the one of the first key in use.
-    pub keys_in: Option<String>,
+    /// Those of its files that have keys which its objects need.
+    pub keys_in: BTreeSet<String>,
 }
 
 impl Completeness {
@@ -75,13 +75,13 @@ pub fn judge(backup: &Backup, guard: ShrinkGuard) -> Completeness {
     Completeness {
         objects,
         lack: found.into_iter().flatten().map(said).reduce(|first, second| both(&first, &second)),
-        keys_in: encryption.iter().find_map(|used| key_of(used, backup.keys)).cloned(),
+        keys_in: encryption.iter().flat_map(|used| with_key(used, backup.keys)).cloned().collect(),
     }
 }
 
-/// Where the key is by which something is encrypted.
-fn key_of<'a>(used: &Encrypted, keys: &'a BTreeMap<KeyName, String>) -> Option<&'a String> {
-    keys.get(&(used.provider.clone(), used.key.clone()))
+/// The files that have the key by which something is encrypted.
+fn with_key<'a>(used: &Encrypted, keys: &'a BTreeMap<KeyName, Vec<String>>) -> &'a [String] {
+    keys.get(&(used.provider.clone(), used.key.clone())).map_or(&[], Vec::as_slice)
 }
 
 fn said((reason, found): (Reason, String)) -> Lack {
@@ -118,8 +118,8 @@ fn shrunk(objects: Option<Objects>, guard: ShrinkGuard, snapshot: &SnapshotId) -
     Some(format!("The snapshot {} has {count} objects, before there were {before}.", snapshot.short()))
 }
 
-fn missing(encryption: &[Encrypted], keys: &BTreeMap<KeyName, String>) -> Option<String> {
-    let lacks_key = |used: &&Encrypted| used.provider != KMS && key_of(used, keys).is_none();
+fn missing(encryption: &[Encrypted], keys: &BTreeMap<KeyName, Vec<String>>) -> Option<String> {
+    let lacks_key = |used: &&Encrypted| used.provider != KMS && with_key(used, keys).is_empty();
     let missing: Vec<&Encrypted> = encryption.iter().filter(lacks_key).collect();
     let values = values(&missing)?;
     Some(format!("{values} objects are encrypted and no captured file has their key: {}.", names(&missing)))
@@ -170,7 +170,7 @@ mod tests {
         guard: ShrinkGuard,
     ) -> Completeness {
         let key = |(provider, key): &(&str, &str)| {
-            (((*provider).to_owned(), (*key).to_owned()), format!("file of {key}"))
+            (((*provider).to_owned(), (*key).to_owned()), vec![format!("file of {key}"), "copy".to_owned()])
         };
         let keys = keys.iter().map(key).collect();
         let snapshot = "ab".repeat(32).parse().expect("an id");
@@ -207,20 +207,20 @@ mod tests {
     }
 
     #[rstest]
-    #[case::nothing_encrypted(vec![], None)]
-    #[case::by_a_key_that_is_there(vec![encrypted("aescbc", "key1")], Some("file of key1"))]
-    #[case::also_by_one_that_is_not(
+    #[case::nothing_encrypted(vec![], &[])]
+    #[case::by_a_key_that_is_there(vec![encrypted("aescbc", "key1")], &["copy", "file of key1"])]
+    #[case::by_two_and_one_that_is_not(
         vec![encrypted("aescbc", "key0"), encrypted("aescbc", "key2"), encrypted("secretbox", "key1")],
-        Some("file of key2")
+        &["copy", "file of key1", "file of key2"]
     )]
-    #[case::by_a_service(vec![encrypted("kms", "vault")], None)]
-    fn the_file_is_known_whose_keys_are_needed(
+    #[case::by_a_service(vec![encrypted("kms", "vault")], &[])]
+    fn the_files_are_known_whose_keys_are_needed(
         #[case] encryption: Vec<Encrypted>,
-        #[case] expected: Option<&str>,
+        #[case] expected: &[&str],
     ) {
         let keys = [("aescbc", "key1"), ("aescbc", "key2"), ("secretbox", "key1")];
         let found = judged(None, Some(&tally(10, encryption)), &keys, ShrinkGuard::default());
-        assert_eq!(found.keys_in.as_deref(), expected);
+        assert_eq!(Vec::from_iter(found.keys_in), expected);
     }
 
     #[rstest]

@@ -130,14 +130,19 @@ impl Session {
             total_duration_secs: self.run.seconds(),
             objects: completeness.objects,
             incomplete: completeness.lack.clone(),
-            encryption_config: self.encryption_config(completeness),
+            encryption_configs: self.encryption_configs(completeness),
         }
     }
 
-    /// A path that a result has no room for is told by `kubedr.json` alone.
-    fn encryption_config(&self, completeness: &Completeness) -> Option<String> {
-        let path = capture_files::on_node(&self.config, completeness.keys_in.as_deref()?)?;
-        Backup::has_room_for(&path).then_some(path)
+    /// None of them where there is no room for all: that some are left out would not show.
+    fn encryption_configs(&self, completeness: &Completeness) -> Vec<String> {
+        let files = completeness.keys_in.iter();
+        let files: Vec<_> = files.filter_map(|file| capture_files::on_node(&self.config, file)).collect();
+        if Backup::can_tell(&files) {
+            return files;
+        }
+        tracing::warn!(?files, "the result has no room for the files with the keys of encrypted objects");
+        Vec::new()
     }
 
     fn evidence(&self, facts: &StreamFacts, completeness: &Completeness, files: Vec<Entry>) -> Evidence {

@@ -19,17 +19,17 @@ const MARK: &[u8] = b"EncryptionConfig";
 /// A key by its provider and name, as `aescbc` and `key1`.
 pub type KeyName = (String, String);
 
-/// The keys in every encryption configuration of an API server among `entries`, each with the path of the first file that
-/// has it.
+/// The keys in every encryption configuration of an API server among `entries`, each with the paths of the files that have
+/// it, in the order of `entries`.
 ///
 /// Blocks: call it where that is allowed. A file that cannot be read as one holds no keys, and neither does what was
 /// replaced since it was listed: whether it is stored as it was listed shows when all is read again.
-pub fn encryption_keys(entries: &[Entry]) -> BTreeMap<KeyName, String> {
-    let mut keys = BTreeMap::new();
+pub fn encryption_keys(entries: &[Entry]) -> BTreeMap<KeyName, Vec<String>> {
+    let mut keys = BTreeMap::<KeyName, Vec<String>>::new();
     for Entry { path, .. } in entries.iter().filter(|entry| entry.size.is_some_and(|size| size <= LARGEST)) {
         let text = read(Path::new(path)).ok().filter(|text| holds(text, MARK));
         for key in text.iter().flat_map(|text| named(text)) {
-            keys.entry(key).or_insert_with(|| path.clone());
+            keys.entry(key).or_default().push(path.clone());
         }
     }
     keys
@@ -145,17 +145,18 @@ resources:
     }
 
     #[test]
-    fn a_key_is_of_the_first_file_that_has_it() {
+    fn a_key_is_known_by_each_file_that_has_it() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         for (name, text) in [("a", JSON), ("b", JSON), ("c", YAML)] {
             fs::write(folder.path().join(name), text).expect("a file");
         }
         let entries = walk(&[folder.path().to_owned()], MOST).expect("readable");
         let keys = encryption_keys(&entries);
-        let file =
-            |provider: &str, key: &str| keys.get(&(provider.to_owned(), key.to_owned())).map(Path::new);
-        assert_eq!(file("aesgcm", "key1"), Some(&*folder.path().join("a")));
-        assert_eq!(file("secretbox", "box"), Some(&*folder.path().join("c")));
+        let files = |provider: &str, key: &str| {
+            let files = keys.get(&(provider.to_owned(), key.to_owned())).into_iter().flatten();
+            files.filter_map(|file| Path::new(file).file_name()?.to_str()).collect::<Vec<_>>()
+        };
+        assert_eq!((files("aesgcm", "key1"), files("secretbox", "box")), (vec!["a", "b"], vec!["c"]));
     }
 
     #[test]

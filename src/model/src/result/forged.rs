@@ -14,7 +14,7 @@ fn initialized() -> String {
 fn backup() -> Value {
     let mut result: Value = serde_json::from_str(include_str!("backup.json")).expect("JSON");
     result["incomplete"] = json!({ "reason": "NeedsKms", "message": "vault" });
-    result["encryptionConfig"] = json!("/etc/kubernetes/encryption.yaml");
+    result["encryptionConfigs"] = json!(["/etc/kubernetes/encryption.yaml"]);
     result
 }
 
@@ -44,8 +44,12 @@ fn reason<Success: for<'a> Deserialize<'a>>(verb: &str, text: &str) -> Option<Re
 #[case::time_without_a_zone("/time", json!("2030-01-01T11:50:05"))]
 #[case::lack_that_is_none("/incomplete/reason", json!("Complete"))]
 #[case::lack_that_nobody_knows("/incomplete/reason", json!("\u{1b}[31mHooray"))]
-#[case::file_of_two_lines("/encryptionConfig", json!("/etc/a\nb"))]
-#[case::file_with_a_longer_path_than_any("/encryptionConfig", json!(format!("/{}", "a".repeat(512))))]
+#[case::file_of_two_lines("/encryptionConfigs/0", json!("/etc/a\nb"))]
+#[case::file_with_a_longer_path_than_any("/encryptionConfigs/0", json!(format!("/{}", "a".repeat(512))))]
+#[case::file_without_a_name("/encryptionConfigs/0", json!(""))]
+#[case::file_of_no_folder("/encryptionConfigs/0", json!("enc.yaml"))]
+#[case::file_of_another_folder("/encryptionConfigs/0", json!("/etc/kubernetes/../shadow"))]
+#[case::more_files_than_any("/encryptionConfigs", json!(["/a", "/b", "/c", "/d", "/e"]))]
 #[case::list_for_an_object("/etcd", json!([1, 2]))]
 #[case::version_of_another_agent("/v", json!(2))]
 #[case::version_as_a_text("/v", json!("1"))]
@@ -75,6 +79,16 @@ fn a_backup_is_not_believed_with_a(#[case] field: &str, #[case] forged: Value) {
 #[case::list_of_the_values(r#"[1,"init",true,"ID",true]"#)]
 fn a_result_is_not_believed_with_a(#[case] text: &str) {
     assert_eq!(reason::<Initialization>("init", &text.replace("ID", ID)), Some(Reason::Unknown));
+}
+
+#[rstest]
+#[case::in_which_none_are_named(json!([]))]
+#[case::that_does_not_say(Value::Null)]
+fn a_backup_is_believed_without_files_with_keys(#[case] files: Value) {
+    let mut result = backup();
+    result["encryptionConfigs"] = files;
+    let read = parse::<Backup>("backup", &result.to_string()).expect("a backup");
+    assert!(read.encryption_configs.is_empty());
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub fn status(
     let base = MetadataBackupPolicyStatus {
         observed_generation: generation,
         lineage: lineage.accepted,
-        encryption_config: encryption_config(world, history),
+        encryption_configs: encryption_configs(world, history),
         records: i64::try_from(world.records.len()).ok(),
         last_successful_time: newest_success.max(previous.last_successful_time.clone()),
         next_schedule_time: history.slots.next.map(Time),
@@ -270,11 +270,12 @@ fn newest_success<'a, 'b>(world: &World, history: &'b History<'a>) -> Option<&'b
     told.is_none_or(|Time(told)| started >= *told).then_some(newest)
 }
 
-/// The file whose keys the newest backup needs. A record does not hold it: what was told stays.
-fn encryption_config(world: &World, history: &History) -> Option<String> {
+/// The files with the keys of the newest backup that tells. A record does not, nor a backup whose objects were not
+/// counted: what was told stays.
+fn encryption_configs(world: &World, history: &History) -> Vec<String> {
     match newest_success(world, history) {
-        Some(Made::Told(backup)) => backup.encryption_config.clone(),
-        _ => world.policy.status.as_ref()?.encryption_config.clone(),
+        Some(Made::Told(backup)) if backup.etcd.keys.is_some() => backup.encryption_configs.clone(),
+        _ => world.policy.status.as_ref().map(|told| told.encryption_configs.clone()).unwrap_or_default(),
     }
 }
 

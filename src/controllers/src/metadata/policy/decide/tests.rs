@@ -393,24 +393,32 @@ fn an_incomplete_backup_says_what_it_lacks() {
     assert_eq!(said(&world, FRESH), "True/Fresh");
 }
 
-/// A policy whose status tells of a backup by keys of this file, and a newer run of this kind.
-fn told_of_keys_and(newer: impl FnOnce(World) -> World) -> World {
+/// A policy whose status tells of a backup by keys of a file, and what came then.
+fn told_of_keys_and(then: impl FnOnce(World) -> World) -> World {
     let mut result: serde_json::Value = serde_json::from_str(&backed_up('1', 'b')).expect("JSON");
-    result["encryptionConfig"] = json!("/etc/kubernetes/enc.yaml");
+    result["encryptionConfigs"] = json!(["/etc/kubernetes/enc.yaml"]);
     let mut world = running().run("10:00", "Succeeded", &result.to_string());
     world.policy.status = Some(told(&decide(&world), &world));
-    newer(world)
+    then(world)
+}
+
+/// With a newer backup whose objects were not counted.
+fn uncounted(world: World) -> World {
+    let mut result: serde_json::Value = serde_json::from_str(&backed_up('2', 'c')).expect("JSON");
+    result["etcd"]["keys"] = serde_json::Value::Null;
+    world.run("11:00", "Succeeded", &result.to_string())
 }
 
 #[rstest]
-#[case::as_it_told(told_of_keys_and(|world| world), Some("/etc/kubernetes/enc.yaml"))]
-#[case::also_after_one_that_failed(told_of_keys_and(|world| world.failed("11:00")), Some("/etc/kubernetes/enc.yaml"))]
-#[case::no_more_where_the_newest_needs_none(told_of_keys_and(|world| world.succeeded("11:00")), None)]
-fn the_file_with_the_keys_of_the_newest_backup_is_known(
-    #[case] world: World,
-    #[case] expected: Option<&str>,
-) {
-    assert_eq!(told(&decide(&world), &world).encryption_config.as_deref(), expected);
+#[case::as_it_told(told_of_keys_and(|world| world), true)]
+#[case::also_after_one_that_failed(told_of_keys_and(|world| world.failed("11:00")), true)]
+#[case::also_once_its_pod_is_gone(told_of_keys_and(|world| world.marked().drained()), true)]
+#[case::also_once_all_of_it_is_gone(told_of_keys_and(|world| World { backups: vec![], pods: vec![], ..world }), true)]
+#[case::also_after_one_that_could_not_count(told_of_keys_and(uncounted), true)]
+#[case::no_more_where_the_newest_needs_none(told_of_keys_and(|world| world.succeeded("11:00")), false)]
+fn the_files_with_the_keys_of_the_newest_backup_are_known(#[case] world: World, #[case] expected: bool) {
+    let files = told(&decide(&world), &world).encryption_configs;
+    assert_eq!(files == ["/etc/kubernetes/enc.yaml"], expected, "{files:?}");
 }
 
 #[test]
