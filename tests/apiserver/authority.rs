@@ -13,7 +13,7 @@ use kube::{
     Api, ResourceExt,
     api::{DeleteParams, Patch, PatchParams},
 };
-use kubedr_tests::{Installation, now, until, with_kinds};
+use kubedr_tests::{Installation, now, rules_about_nobody, until, with_kinds};
 use runtime::{Outcome, Target, amend, put_back};
 use serde_json::{Value, json};
 
@@ -44,9 +44,7 @@ fn webhook(name: &str, namespace: &str) -> Value {
     json!({
         "name": name, "sideEffects": "None", "admissionReviewVersions": ["v1"], "failurePolicy": "Ignore",
         "clientConfig": { "service": { "name": names::WEBHOOK_SERVICE, "namespace": namespace, "path": "/a" } },
-        "rules": [{
-            "apiGroups": ["nobody.kubedr.test"], "apiVersions": ["*"], "operations": ["CREATE"], "resources": ["*"],
-        }],
+        "rules": rules_about_nobody(),
     })
 }
 

@@ -10,9 +10,16 @@ use k8s_openapi::{
     },
 };
 use kube::{Api, api::ListParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{Installation, until};
+
+/// Rules by which the API server asks about a kind that nobody has: where nobody could answer, nothing waits for an answer.
+pub fn rules_about_nobody() -> Value {
+    json!([{
+        "apiGroups": ["nobody.kubedr.test"], "apiVersions": ["*"], "operations": ["CREATE"], "resources": ["*"],
+    }])
+}
 
 /// The operator's pods, and nobody else's.
 const OPERATORS: &str = "app.kubernetes.io/name=kubedr,app.kubernetes.io/component=operator";

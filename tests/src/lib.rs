@@ -33,7 +33,7 @@ mod tcp_relay;
 mod told;
 mod wait;
 
-pub use admission::figure;
+pub use admission::{figure, rules_about_nobody};
 pub use bucket::{Bucket, Snapshot};
 pub use clock::now;
 pub use cluster::{Cluster, Facts};

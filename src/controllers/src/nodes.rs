@@ -36,7 +36,8 @@ pub struct Nodes {
 }
 
 impl Nodes {
-    /// How old a listing may be, and what was read of a location. Ten thousand policies that are looked at together need not ask ten thousand times.
+    /// How old a listing may be, and what was read of a location. Ten thousand policies that are looked at together need
+    /// not ask ten thousand times.
     pub const RECENT: Duration = Duration::from_secs(1);
 
     /// The labels as they are, or were a moment ago. Where they had nothing for whoever asks, they are listed anew: a node

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use api::{BackupLocation, MetadataBackupPolicy};
 use controllers::{
     Settings,
@@ -28,7 +28,7 @@ pub async fn writes(kubedr: &Installation, scene: &Scene<'_>, count: u64) -> Res
     let writing = futures::stream::iter(plans).map(|(policy, plan)| act(&context, policy, plan));
     let done: Vec<_> = writing.buffer_unordered(CONCURRENCY.into()).try_collect().await?;
     let (took, writes) = (begun.elapsed(), done.iter().map(|done| done.writes).sum::<usize>());
-    anyhow::ensure!(writes as u64 == 2 * count, "{writes} writes for {count} policies");
+    ensure!(writes as u64 == 2 * count, "{writes} writes for {count} policies");
     Ok(took)
 }
 

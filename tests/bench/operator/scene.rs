@@ -9,7 +9,7 @@ use kube::{
     Api, ResourceExt,
     api::{ListParams, Patch, PatchParams},
 };
-use kubedr_tests::{Installation, OperatorProcess, config};
+use kubedr_tests::{Installation, OperatorProcess, config, rules_about_nobody};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -40,10 +40,7 @@ impl<'a> Scene<'a> {
     async fn install(&self) -> Result<()> {
         for mut object in self.kubedr.rendered(&config().join("default")).await? {
             for webhook in object.get_mut("webhooks").and_then(Value::as_array_mut).into_iter().flatten() {
-                webhook["rules"] = json!([{
-                    "apiGroups": ["nobody.kubedr.test"], "apiVersions": ["*"], "operations": ["CREATE"],
-                    "resources": ["*"],
-                }]);
+                webhook["rules"] = rules_about_nobody();
             }
             if object["kind"] != "Deployment" {
                 self.kubedr.apply(object).await?;

@@ -53,7 +53,7 @@ pub fn status(
     let base = MetadataBackupPolicyStatus {
         observed_generation: generation,
         lineage: lineage.accepted,
-        encryption_configs: encryption_configs(world, history),
+        encryption_configs: encryption_configs(world, history, &previous),
         records: i64::try_from(world.records.len()).ok(),
         last_successful_time: newest_success.max(previous.last_successful_time.clone()),
         next_schedule_time: history.slots.next.map(Time),
@@ -272,10 +272,14 @@ fn newest_success<'a, 'b>(world: &World, history: &'b History<'a>) -> Option<&'b
 
 /// The files with the keys of the newest backup that tells. A record does not, nor a backup whose objects were not
 /// counted: what was told stays.
-fn encryption_configs(world: &World, history: &History) -> Vec<String> {
+fn encryption_configs(
+    world: &World,
+    history: &History,
+    previous: &MetadataBackupPolicyStatus,
+) -> Vec<String> {
     match newest_success(world, history) {
         Some(Made::Told(backup)) if backup.etcd.keys.is_some() => backup.encryption_configs.clone(),
-        _ => world.policy.status.as_ref().map(|told| told.encryption_configs.clone()).unwrap_or_default(),
+        _ => previous.encryption_configs.clone(),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::fixtures::{
     object, pod, ready_location, record, settings,
 };
 
+mod complete;
 mod lineage;
 mod records;
 mod replacements;
@@ -382,56 +383,6 @@ fn every_condition_is_there_from_the_first_look() {
             assert!(find(&status.conditions, type_).is_some(), "{type_} is missing");
         }
     }
-}
-
-#[test]
-fn an_incomplete_backup_says_what_it_lacks() {
-    let mut result: serde_json::Value = serde_json::from_str(&backed_up('1', 'b')).expect("JSON");
-    result["incomplete"] = json!({ "reason": "EncryptionKeyMissing", "message": "key1 is missing" });
-    let world = running().run("11:00", "Succeeded", &result.to_string());
-    assert_eq!(said(&world, conditions::COMPLETE), "False/EncryptionKeyMissing");
-    assert_eq!(said(&world, FRESH), "True/Fresh");
-}
-
-/// A policy whose status tells of a backup by keys of a file, and what came then.
-fn told_of_keys_and(then: impl FnOnce(World) -> World) -> World {
-    let mut result: serde_json::Value = serde_json::from_str(&backed_up('1', 'b')).expect("JSON");
-    result["encryptionConfigs"] = json!(["/etc/kubernetes/enc.yaml"]);
-    let mut world = running().run("10:00", "Succeeded", &result.to_string());
-    world.policy.status = Some(told(&decide(&world), &world));
-    then(world)
-}
-
-/// With a newer backup whose objects were not counted.
-fn uncounted(world: World) -> World {
-    let mut result: serde_json::Value = serde_json::from_str(&backed_up('2', 'c')).expect("JSON");
-    result["etcd"]["keys"] = serde_json::Value::Null;
-    world.run("11:00", "Succeeded", &result.to_string())
-}
-
-#[rstest]
-#[case::as_it_told(told_of_keys_and(|world| world), true)]
-#[case::also_after_one_that_failed(told_of_keys_and(|world| world.failed("11:00")), true)]
-#[case::also_once_its_pod_is_gone(told_of_keys_and(|world| world.marked().drained()), true)]
-#[case::also_once_all_of_it_is_gone(told_of_keys_and(|world| World { backups: vec![], pods: vec![], ..world }), true)]
-#[case::also_after_one_that_could_not_count(told_of_keys_and(uncounted), true)]
-#[case::no_more_where_the_newest_needs_none(told_of_keys_and(|world| world.succeeded("11:00")), false)]
-fn the_files_with_the_keys_of_the_newest_backup_are_known(#[case] world: World, #[case] expected: bool) {
-    let files = told(&decide(&world), &world).encryption_configs;
-    assert_eq!(files == ["/etc/kubernetes/enc.yaml"], expected, "{files:?}");
-}
-
-#[test]
-fn a_lack_that_is_new_is_an_event_and_an_acceptance_of_nothing_is_told() {
-    let mut result: serde_json::Value = serde_json::from_str(&backed_up('1', 'b')).expect("JSON");
-    result["incomplete"] = json!({ "reason": "Shrunk", "message": "9 objects" });
-    let world = running()
-        .run("11:00", "Succeeded", &result.to_string())
-        .annotated(annotation::ACCEPT_SHRINK, "mbr-1");
-    let plan = decide(&world);
-    let lacking = plan.events.iter().find(|event| event.reason == "BackupIncomplete").expect("an event");
-    assert_eq!(lacking.word, Reason::Shrunk);
-    assert!(lacking.message.contains(r#"names "mbr-1", which is no record"#), "{}", lacking.message);
 }
 
 #[rstest]
