@@ -18,6 +18,15 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("", "v1", "Pod"),
 ];
 
+/// Lines of a log that are told beside an error.
+const SHOWN: usize = 10;
+
+/// The last lines of what a program said.
+pub fn end_of(log: &str) -> String {
+    let lines: Vec<_> = log.lines().collect();
+    lines[lines.len().saturating_sub(SHOWN)..].join("\n")
+}
+
 /// Prints everything in `namespace` to standard error.
 ///
 /// It serves a person who looks for a cause, so what cannot be read is printed

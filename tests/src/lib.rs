@@ -38,6 +38,7 @@ pub use bucket::{Bucket, Snapshot};
 pub use clock::now;
 pub use cluster::{Cluster, Facts};
 pub use crowd::{Crowd, TurnedAway};
+pub use dump::end_of;
 pub use etcd_member::EtcdMember;
 pub use etcd_relay::{Damage, EtcdRelay};
 pub use file_tree::{differing_files, file_tree};

@@ -30,7 +30,9 @@ use tokio::{
 };
 
 use crate::{
-    Installation, figure,
+    Installation,
+    dump::end_of,
+    figure,
     loopback::{free, get},
     stopwatch::{anonymous, processor_time},
     until,
@@ -87,15 +89,22 @@ impl OperatorProcess {
 
     /// Waits until it leads, and can be asked.
     pub async fn wait_until_it_leads(&mut self) -> Result<()> {
-        until("the operator to lead", async || {
-            let ended = self.child.try_wait().context("failed to look for the operator")?;
-            ensure!(ended.is_none(), "the operator ended by itself: {ended:?}: see its log");
+        let leads = until("the operator to lead", async || {
+            self.goes_on()?;
             Ok(match self.leads().await {
                 Ok(true) => Ok(()),
                 seen => Err(seen),
             })
         })
-        .await
+        .await;
+        leads.with_context(|| self.last_said())
+    }
+
+    /// An error where it has ended.
+    fn goes_on(&mut self) -> Result<()> {
+        let ended = self.child.try_wait().context("failed to look for the operator")?;
+        ensure!(ended.is_none(), "the operator ended by itself: {ended:?}");
+        Ok(())
     }
 
     /// Who does not lead is ready too.
@@ -112,6 +121,11 @@ impl OperatorProcess {
     /// What all operators of this cluster have said so far.
     pub fn said(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_else(|error| error.to_string())
+    }
+
+    /// The end of that, beside an error: the log goes with its cluster, before a person looks for a cause.
+    fn last_said(&self) -> String {
+        format!("the last that it said is: {}", end_of(&self.said()))
     }
 
     /// Its anonymous memory, bytes.
@@ -141,6 +155,11 @@ impl OperatorProcess {
 
     /// Asks it to end, and waits until it has.
     pub async fn stop(mut self) -> Result<()> {
+        self.end().await.with_context(|| self.last_said())
+    }
+
+    async fn end(&mut self) -> Result<()> {
+        self.goes_on()?;
         kill(Pid::from_raw(i32::try_from(self.id)?), Signal::SIGTERM).context("failed to stop it")?;
         let ended = timeout(FAREWELL, self.child.wait()).await.context("the operator does not end")??;
         ensure!(ended.success(), "the operator ended with {ended}");

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use kubedr_tests::{
-    Installation, OperatorProcess, Program, Running,
+    Installation, OperatorProcess, Program, Running, end_of,
     loopback::{free, get},
     programs, until,
 };
@@ -16,9 +16,6 @@ use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 
 use super::asker::NAME;
-
-/// Last lines of a log that are shown where a turn fails.
-const SHOWN: usize = 10;
 
 /// What both sides show: a certificate that is its own authority.
 pub struct Shown {
@@ -80,8 +77,7 @@ impl<'a> Place<'a> {
         let folder = self.folder.path();
         let shown = Some(folder.as_os_str());
         let mut operator = OperatorProcess::start(self.kubedr, self.operator, folder, shown).await?;
-        let ready = operator.wait_until_it_leads().await;
-        ready.with_context(|| format!("the last that it said is: {}", end_of(&operator.said())))?;
+        operator.wait_until_it_leads().await?;
         Ok(Answerer::Ours(operator))
     }
 
@@ -130,9 +126,4 @@ impl Answerer {
         };
         said.map(|said| end_of(&said))
     }
-}
-
-fn end_of(log: &str) -> String {
-    let lines: Vec<_> = log.lines().collect();
-    lines[lines.len().saturating_sub(SHOWN)..].join("\n")
 }
