@@ -17,7 +17,7 @@ use kube::{
 use kubedr_tests::{Installation, config, until, with_kinds};
 use serde_json::{Value, json};
 
-use crate::objects::{location, policy, record, refused, restore};
+use crate::objects::{location, merged, policy, record, refused, restore};
 
 /// One that upstream put on its objects.
 const FINALIZER: &str = names::UPSTREAM_FINALIZERS[0];
@@ -168,9 +168,7 @@ async fn a_policy_names_allowed_paths_only() {
 #[tokio::test]
 async fn a_path_that_has_become_forbidden_keeps_its_policy_from_nothing_else() {
     with_kinds("forbidden", async |kubedr| {
-        let naming = |changes: Value| {
-            held(policy(&crate::objects::merged(json!({ "certsDir": "/etc/ssh" }), &changes)))
-        };
+        let naming = |changes: Value| held(policy(&merged(json!({ "certsDir": "/etc/ssh" }), &changes)));
         kubedr.apply(naming(json!({}))).await?;
         police(kubedr).await?;
         kubedr.apply(naming(json!({ "suspend": true }))).await?;
@@ -181,6 +179,63 @@ async fn a_path_that_has_become_forbidden_keeps_its_policy_from_nothing_else() {
         kubedr.apply(naming(json!({ "certsDir": "/etc/etcd" }))).await?;
         refused(kubedr, naming(json!({})), r#"HostPathNotAllowed: spec.certsDir: "/etc/ssh""#).await?;
         goes(&kubedr.api::<MetadataBackupPolicy>(), "etcd").await
+    })
+    .await;
+}
+
+/// The kind of records as by a definition that pins nothing, as upstream's, and the policy that does: in a group of
+/// their own, for the definition is one for all tests.
+async fn without_rules(kubedr: &Installation) -> Result<Vec<Value>> {
+    let mut objects = kubedr.rendered(&config().join("crd")).await?;
+    objects.retain(|object| object["spec"]["names"]["kind"] == "MetadataBackupRecord");
+    let [kind] = &mut objects[..] else { anyhow::bail!("one definition: {objects:#?}") };
+    let spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec";
+    let spec = kind.pointer_mut(spec).and_then(Value::as_object_mut).context("a kind without spec")?;
+    spec.remove("x-kubernetes-validations").context("a definition that pins nothing itself")?;
+    let admission = kubedr.rendered(&config().join("admission")).await?;
+    let pins =
+        |object: &Value| object["metadata"]["name"].as_str().is_some_and(|name| name.starts_with("records."));
+    objects.extend(admission.into_iter().filter(pins));
+    Ok(objects)
+}
+
+/// The object, in another group.
+fn older(object: &Value) -> Value {
+    let text = object.to_string().replace(api::GROUP, &format!("older.{}", api::GROUP));
+    serde_json::from_str(&text).expect("JSON with another name in it")
+}
+
+#[tokio::test]
+async fn a_record_stays_of_its_backup_also_by_a_definition_that_pins_nothing() {
+    with_kinds("pinned", async |kubedr| {
+        for object in without_rules(kubedr).await? {
+            kubedr.apply(older(&object)).await?;
+        }
+        let pinned = |changes: Value| older(&held(record(&merged(json!({ "backuploc": "s3" }), &changes))));
+        kubedr.apply(older(&held(record(&json!({}))))).await?;
+        kubedr.apply(pinned(json!({}))).await?;
+        denied(kubedr, &pinned(json!({ "policy": "other" }))).await?;
+        let because = "for good, since a record names one backup";
+        for (change, words) in [
+            (
+                json!({ "policy": "other" }),
+                r#"InvalidSpec: spec.policy: cannot become "other": it is "etcd""#,
+            ),
+            (
+                json!({ "snapshotId": "12345678" }),
+                r#"InvalidSpec: spec.snapshotId: cannot become "12345678": it is "9a9808ce""#,
+            ),
+            (
+                json!({ "backuploc": "other" }),
+                r#"InvalidSpec: spec.backuploc: cannot become "other": it is "s3""#,
+            ),
+        ] {
+            refused(kubedr, pinned(change), &format!("{words} {because}")).await?;
+        }
+        let words = r#"InvalidSpec: spec.backuploc: cannot become nothing: it is "s3""#;
+        refused(kubedr, older(&held(record(&json!({})))), words).await?;
+        // What holds it can be taken away.
+        kubedr.apply(older(&record(&json!({ "backuploc": "s3" })))).await
     })
     .await;
 }

@@ -71,15 +71,15 @@ async fn a_records_backup_cannot_be_changed_but_its_location_be_pinned_once() {
         let spec = json!({ "policy": "etcd", "snapshotId": "9a9808ce" });
         kubedr.apply(record(spec.clone())).await?;
         kubedr.apply(record(merged(spec.clone(), &json!({ "backuploc": "s3" })))).await?;
-        for change in [
-            json!({ "backuploc": "other" }),
-            json!({ "policy": "other" }),
-            json!({ "snapshotId": "12345678" }),
-        ] {
-            let pinned = merged(spec.clone(), &json!({ "backuploc": "s3" }));
-            refused(kubedr, record(merged(pinned, &change)), "spec").await?;
+        for (field, value) in [("policy", "other"), ("snapshotId", "12345678"), ("backuploc", "other")] {
+            let mut changed = merged(spec.clone(), &json!({ "backuploc": "s3" }));
+            let was = std::mem::replace(&mut changed[field], value.into());
+            let words = format!(
+                "spec.{field}: Invalid value: cannot become {value:?}: it is {was} for good, since a record names one backup"
+            );
+            refused(kubedr, record(changed), &words).await?;
         }
-        refused(kubedr, record(spec), "spec").await
+        refused(kubedr, record(spec), r#"cannot become nothing: it is "s3" for good"#).await
     })
     .await;
 }

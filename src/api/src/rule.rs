@@ -2,7 +2,7 @@
 //!
 //! Rather than `pattern`: the API server would answer a mistake with the bare expression.
 //! All of them stand beside a maxLength, without which it refuses them for their cost.
-use kube::core::Rule;
+use kube::core::{Message, Rule};
 
 const SERVER_URL: &str = r"^https?://([A-Za-z0-9_.-]+|\\[[0-9A-Fa-f:.]+\\])(:[0-9]{1,5})?/?$";
 const SERVER_URL_HINT: &str =
@@ -96,13 +96,18 @@ pub fn known_option() -> Rule {
         .message("knows the key master-node-label-name only")
 }
 
-/// One stored backup stays the one that the record names. The location may be filled in once.
-pub fn same_backup() -> Rule {
-    Rule::new(
-        "self.policy == oldSelf.policy && self.snapshotId == oldSelf.snapshotId && \
-         (!has(oldSelf.backuploc) || (has(self.backuploc) && self.backuploc == oldSelf.backuploc))",
-    )
-    .message("a record names one stored backup and cannot be changed")
+/// A field of a record's spec that names its backup: once given it stays, as `validate_change` says, too.
+///
+/// In these words, which begin with `self.` and `oldSelf.`, a policy of the API server has it as well.
+pub fn pinned(field: &str) -> Rule {
+    let (new, old) = (format!("self.{field}"), format!("oldSelf.{field}"));
+    let found = format!("(has({new}) ? '\"' + {new} + '\"' : 'nothing')");
+    let said = format!(
+        "'cannot become ' + {found} + ': it is \"' + {old} + '\" for good, since a record names one backup'"
+    );
+    Rule::new(format!("!has({old}) || (has({new}) && {new} == {old})"))
+        .message(Message::Expression(said))
+        .field_path(format!(".{field}"))
 }
 
 /// Exactly one source of a private certificate authority.

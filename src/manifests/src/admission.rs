@@ -1,14 +1,14 @@
 //! `config/admission`: what the API server refuses by itself, also while no operator answers.
 //!
 //! ```text
-//! api: words, list of host paths, rule of a clean path ─▶ CEL ─▶ a policy and its binding each
+//! api: words, list of host paths, rules of definitions ─▶ CEL ─▶ a policy and its binding each
 //! ```
 //!
-//! Only what no definition of a kind can refuse: in which namespace an object is, and what an administrator allows.
-//! A definition is asked first, so that a rule of it would never be reached here: that a record names one stored
-//! backup for good stands there alone.
+//! What no definition of a kind can refuse: in which namespace an object is, and what an administrator allows. And
+//! what must hold by whichever definition is installed: that a record stays of one backup.
 mod host_paths;
 mod namespace;
+mod records;
 
 use api::names;
 use model::Violation;
@@ -25,7 +25,7 @@ const GROUP_VERSION: &str = "admissionregistration.k8s.io/v1";
 
 /// The policies, each with its binding.
 pub fn files() -> Vec<File> {
-    vec![namespace::file(), host_paths::file()]
+    vec![namespace::file(), host_paths::file(), records::file()]
 }
 
 /// Name of the policy with the list of allowed host paths.

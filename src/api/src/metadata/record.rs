@@ -41,7 +41,9 @@ use crate::{names, rule};
     printcolumn(name = "Node", type_ = "string", json_path = ".status.node", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-#[x_kube(validation = rule::same_backup())]
+#[x_kube(validation = rule::pinned("policy"))]
+#[x_kube(validation = rule::pinned("snapshotId"))]
+#[x_kube(validation = rule::pinned("backuploc"))]
 #[serde(rename_all = "camelCase")]
 pub struct MetadataBackupRecordSpec {
     /// Name of the policy that made the backup; `unknown` for one that another program made.

@@ -1,7 +1,7 @@
 //! What the policies let through and refuse, by the CEL that is installed.
 use std::collections::HashMap;
 
-use api::{BackupLocation, MetadataBackupPolicy, MetadataBackupPolicySpec, samples};
+use api::{BackupLocation, MetadataBackupPolicy, MetadataBackupPolicySpec, MetadataBackupRecord, samples};
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
@@ -10,6 +10,10 @@ use rstest::rstest;
 
 use super::*;
 use crate::{cel, typed::is};
+
+fn policies() -> [Policy; 3] {
+    [namespace::policy(), host_paths::policy(), records::policy()]
+}
 
 /// Evaluates a policy as the API server does: its variables in their order, then what must hold.
 ///
@@ -36,6 +40,20 @@ fn naming(fields: &Value) -> Value {
     let mut object = json!(MetadataBackupPolicy::new("etcd", spec));
     object["spec"].as_object_mut().expect("a spec").extend(fields.as_object().cloned().unwrap_or_default());
     object
+}
+
+/// A record with these fields besides those that it must have; a field that is null is none.
+fn record(fields: &Value) -> Value {
+    let mut spec = json!({ "policy": "etcd", "snapshotId": "9a9808ce" });
+    for (field, value) in fields.as_object().into_iter().flatten() {
+        spec[field] = value.clone();
+    }
+    let given = spec.as_object_mut().expect("a spec");
+    given.retain(|_, value| !value.is_null());
+    json!({
+        "apiVersion": "kubedr.catalogicsoftware.com/v1alpha1", "kind": "MetadataBackupRecord",
+        "metadata": { "name": "mbr-9a9808ce" }, "spec": spec,
+    })
 }
 
 fn asked(old: Value, new: Value) -> Option<String> {
@@ -133,10 +151,42 @@ fn an_object_is_made_in_the_operators_namespace_only() {
     assert_eq!(said("default").as_deref(), Some(expected));
 }
 
+/// What the definition of a kind lets through is not changed by a policy beside it, in any word.
+#[rstest]
+#[case::the_same(json!({}), None)]
+#[case::another_policy(json!({"policy": "other"}), Some("spec.policy"))]
+#[case::another_snapshot(json!({"snapshotId": "12345678"}), Some("spec.snapshotId"))]
+#[case::another_location(json!({"backuploc": "other"}), Some("spec.backuploc"))]
+#[case::no_location_any_more(json!({"backuploc": null}), Some("spec.backuploc"))]
+fn a_record_stays_of_its_backup_in_the_words_of_the_webhooks(
+    #[case] change: Value,
+    #[case] field: Option<&str>,
+) {
+    let pinned = json!({"backuploc": "s3"});
+    let mut changed = pinned.clone();
+    changed.as_object_mut().expect("fields").extend(change.as_object().cloned().unwrap_or_default());
+    let (old, new) = (record(&pinned), record(&changed));
+    let said = refusal(&records::policy(), (old.clone(), new.clone()), "anywhere");
+    let read = |object| serde_json::from_value::<MetadataBackupRecord>(object).expect("a record");
+    let violations = read(new).validate_change(&read(old));
+    let expected = violations.first().map(|violation| format!("InvalidSpec: {violation}"));
+    assert_eq!(said, expected);
+    assert_eq!(violations.first().map(|violation| violation.path.as_str()), field);
+}
+
+#[test]
+fn the_location_of_a_record_may_be_filled_in_once() {
+    let filled_in = json!({ "backuploc": "s3" });
+    let said = |old: &Value, new: &Value| refusal(&records::policy(), (record(old), record(new)), "anywhere");
+    assert_eq!(said(&json!({}), &filled_in), None);
+    assert_eq!(said(&filled_in, &filled_in), None);
+    assert!(said(&filled_in, &json!({})).is_some());
+}
+
 /// What is deleted, and what is said of an object, concern no policy: both must be possible whatever was stored.
 #[test]
 fn no_policy_is_asked_about_a_deletion_or_a_status() {
-    for policy in [namespace::policy(), host_paths::policy()] {
+    for policy in policies() {
         assert!(
             !policy.operations.contains(&"DELETE") && !policy.operations.contains(&"*"),
             "{}",
@@ -151,7 +201,7 @@ fn no_policy_is_asked_about_a_deletion_or_a_status() {
 /// An expression could otherwise be shown to a user who did nothing but forget a slash.
 #[test]
 fn each_refusal_begins_with_its_reason() {
-    for policy in [namespace::policy(), host_paths::policy()] {
+    for policy in policies() {
         for Validation { message, plainly, .. } in &policy.validations {
             let word = plainly.split(':').next().unwrap_or_default();
             assert!(model::Reason::ALL.iter().any(|reason| reason.as_str() == word), "{plainly}");
@@ -162,7 +212,7 @@ fn each_refusal_begins_with_its_reason() {
 
 #[test]
 fn every_field_is_one_that_kubernetes_knows() {
-    for policy in [namespace::policy(), host_paths::policy()] {
+    for policy in policies() {
         is::<ValidatingAdmissionPolicy>(&policy.object());
         is::<ValidatingAdmissionPolicyBinding>(&policy.binding());
     }
