@@ -17,7 +17,10 @@ use model::result::{Failure, Initialization, render};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::{Context, Locations, Settings, Traces, agent_pod::CONTAINER, nodes::NodeLabels};
+use crate::{
+    Context, Locations, Settings, Traces, agent_pod::CONTAINER, metadata::policy::observe::World,
+    nodes::NodeLabels,
+};
 
 /// Noon: the moment of every test.
 pub const NOW: &str = "2030-01-01T12:00:00Z";
@@ -102,6 +105,23 @@ pub fn condition(type_: &str, status: &str, reason: &str) -> Value {
 /// The seed's policy, never looked at.
 pub fn policy() -> MetadataBackupPolicy {
     stored(samples::policy(), "policy-uid")
+}
+
+/// The seed's policy, just created, at a location that is ready.
+pub fn world() -> World {
+    World {
+        policy: policy(),
+        location: Some(ready_location()),
+        cronjob: None,
+        backups: Vec::new(),
+        forgets: Vec::new(),
+        pods: Vec::new(),
+        troubles: Vec::new(),
+        records: Vec::new(),
+        nodes: control_plane(),
+        settings: settings(),
+        now: at(NOW),
+    }
 }
 
 fn owner(kind: &str, owner: &impl Resource) -> Value {

@@ -1,24 +1,27 @@
 //! Watches that keep and carry no more of objects than is looked at: there may be ten thousand of them.
-use std::fmt::Debug;
+use std::{fmt::Debug, time::Duration};
 
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use kube::{
     Api, Resource,
     runtime::{
         Controller, WatchStreamExt, reflector,
-        reflector::store::Writer,
+        reflector::{Store, store::Writer},
         watcher::{self, Event, watcher},
     },
 };
 use serde::de::DeserializeOwned;
+use tokio::time::sleep;
 
 /// Objects in one answer of a listing: they are in memory together, beside those that are kept. A CronJob's metadata, of
 /// which the API server tells who wrote each field, takes 80 KB there.
 const PAGE: u32 = 25;
+/// How long a change is held: it may come before the answer to the write that made it.
+const HOLD: Duration = Duration::from_millis(100);
+/// How many changes are held at once.
+const HELD: usize = 256;
 
-/// A controller of one kind, whose cache has of each object what `keep` leaves of it.
-///
-/// Never who wrote which field, nor annotations: they are larger than all else, and nobody asks a cache for them.
+/// A controller of one kind, which looks at each object that its watch brings.
 pub fn controller<K>(
     api: Api<K>,
     config: watcher::Config,
@@ -27,13 +30,41 @@ pub fn controller<K>(
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
+    let (known, changed) = kept(objects(api, config), keep);
+    Controller::for_stream(changed, known)
+}
+
+/// A cache that has of each object what `keep` leaves of it, and what comes or changes.
+///
+/// Never who wrote which field, nor annotations: they are larger than all else, and nobody asks a cache for them.
+pub fn kept<K>(
+    events: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
+    keep: impl Fn(&mut K) + Send + 'static,
+) -> (Store<K>, impl Stream<Item = watcher::Result<K>> + Send + 'static)
+where
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+{
     let writer = Writer::<K>::default();
     let known = writer.as_reader();
-    let events = objects(api, config).modify(move |object| {
+    let events = events.modify(move |object| {
         leave_out(object);
         keep(object);
     });
-    Controller::for_stream(reflector(writer, events).applied_objects(), known)
+    (known, reflector(writer, events).applied_objects())
+}
+
+/// The same without what nobody looks at, and a moment later, but for listings. Of many that come at once few are held,
+/// and the others wait.
+pub fn held<K: Resource>(
+    events: impl Stream<Item = watcher::Result<Event<K>>>,
+) -> impl Stream<Item = watcher::Result<Event<K>>> {
+    let held = events.modify(leave_out).map(|event| async {
+        if matches!(event, Ok(Event::Apply(_))) {
+            sleep(HOLD).await;
+        }
+        event
+    });
+    held.buffered(HELD)
 }
 
 fn leave_out(object: &mut impl Resource) {
@@ -54,10 +85,9 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::{convert::Infallible, future::ready, pin::pin, sync::Arc, time::Duration};
+    use std::{convert::Infallible, future::ready, pin::pin, sync::Arc};
 
     use api::MetadataBackupPolicy;
-    use futures::StreamExt;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
     use kube::{ResourceExt, runtime::controller::Action};
     use serde_json::{Value, json};

@@ -23,12 +23,14 @@ use crate::{
 const MAX_NOTE: usize = 1024;
 
 /// What a reconcile did, for its one log line and the queue.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Done {
     /// How many objects were written, events included.
     pub writes: usize,
     /// When to look again if nothing changes before.
     pub again: Option<Duration>,
+    /// What was applied, and the object whose status was written, as the API server has stored them.
+    pub stored: Vec<DynamicObject>,
 }
 
 /// Carries out a plan, in the order of its fields.
@@ -42,28 +44,29 @@ pub async fn act<K>(ctx: &Context, owner: &K, plan: Plan) -> Result<Done, Error>
 where
     K: Resource<DynamicType = ()> + Serialize,
 {
-    let refused = write_objects(ctx, &plan).await?;
-    let status = match &refused.first {
+    let Written { mut stored, refused, creation_refused } = write_objects(ctx, &plan).await?;
+    let status = match &refused {
         None => plan.status.clone(),
         Some(error) => plan.status.as_ref().and_then(|status| admitting(ctx, owner, (status, error))),
     };
     if let Some(status) = &status {
-        write_status(ctx, status).await?;
+        stored.extend(write_status(ctx, status).await?);
     }
-    let unsaid = refused.first.as_ref().and_then(|_| ready(&plan));
+    let unsaid = refused.as_ref().and_then(|_| ready(&plan));
     for event in plan.events.iter().filter(|event| Some(event.word) != unsaid) {
         tell(ctx, &Target::of(owner), event).await;
     }
-    if !refused.of_creation {
+    if !creation_refused {
         for patch in &plan.patch {
             patch_metadata(ctx, patch).await?;
         }
     }
-    if let Some(error) = refused.first {
+    if let Some(error) = refused {
         return Err(error);
     }
     let objects = plan.create.len() + plan.apply.len() + plan.delete.len() + plan.patch.len();
-    Ok(Done { writes: objects + usize::from(status.is_some()) + plan.events.len(), again: plan.again })
+    let writes = objects + usize::from(status.is_some()) + plan.events.len();
+    Ok(Done { writes, again: plan.again, stored })
 }
 
 /// What `Ready` was to say. Where it says what was refused instead, it is still news the next time, and told once it
@@ -73,38 +76,44 @@ fn ready(plan: &Plan) -> Option<Reason> {
     find(&told, READY)?.reason.parse().ok()
 }
 
-/// What the API server refused.
+/// What came of a plan's objects.
 #[derive(Default)]
-struct Refused {
-    /// The one to tell: that of an object which only a person can mend, else the first.
-    first: Option<Error>,
-    /// Whether one of the objects was to be created.
-    of_creation: bool,
+struct Written {
+    /// What was applied, as the API server has stored it.
+    stored: Vec<DynamicObject>,
+    /// What it refused. The one to tell: that of an object which only a person can mend, else the first.
+    refused: Option<Error>,
+    /// Whether one of the objects that it refused was to be created.
+    creation_refused: bool,
 }
 
 /// Writes all objects but those that are refused.
-async fn write_objects(ctx: &Context, plan: &Plan) -> Result<Refused, Error> {
-    let mut refusals = Vec::new();
+async fn write_objects(ctx: &Context, plan: &Plan) -> Result<Written, Error> {
+    let (mut stored, mut refusals) = (Vec::new(), Vec::new());
     for object in &plan.create {
-        refusals.extend(refusal(create(ctx, object).await)?);
+        refusals.extend(refusal(create(ctx, object).await)?.err());
     }
-    let of_creation = !refusals.is_empty();
+    let creation_refused = !refusals.is_empty();
     for object in &plan.apply {
-        refusals.extend(refusal(apply(ctx, object).await)?);
+        match refusal(apply(ctx, object).await)? {
+            Ok(object) => stored.push(object),
+            Err(error) => refusals.push(error),
+        }
     }
     if refusals.is_empty() {
         for target in &plan.delete {
-            refusals.extend(refusal(delete(ctx, target).await)?);
+            refusals.extend(refusal(delete(ctx, target).await)?.err());
         }
     }
     refusals.sort_by_key(|error| !matches!(error, Error::Refused { .. }));
-    Ok(Refused { first: refusals.into_iter().next(), of_creation })
+    Ok(Written { stored, refused: refusals.into_iter().next(), creation_refused })
 }
 
-fn refusal(written: Result<(), Error>) -> Result<Option<Error>, Error> {
+/// What was written, or that it was refused; else why nobody knows.
+fn refusal<T>(written: Result<T, Error>) -> Result<Result<T, Error>, Error> {
     match written {
-        Err(error) if error.is_refusal() => Ok(Some(error)),
-        written => written.map(|()| None),
+        Err(error) if !error.is_refusal() => Err(error),
+        written => Ok(written),
     }
 }
 
@@ -152,10 +161,11 @@ fn owner_uid(object: &impl Resource) -> Option<&str> {
     owners.iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str())
 }
 
-async fn apply(ctx: &Context, object: &DynamicObject) -> Result<(), Error> {
+async fn apply(ctx: &Context, object: &DynamicObject) -> Result<DynamicObject, Error> {
     let params = PatchParams::apply(ctx.manager).force();
     let result = call(api(ctx, object).patch(&object.name_any(), &params, &Patch::Apply(object))).await;
-    result.map(drop).map_err(|source| not_written(object, source))
+    // At once: a watch brings it about now.
+    result.inspect(|stored| ctx.echoes.expect(stored)).map_err(|source| not_written(object, source))
 }
 
 async fn delete(ctx: &Context, target: &Target) -> Result<(), Error> {
@@ -174,14 +184,16 @@ async fn delete(ctx: &Context, target: &Target) -> Result<(), Error> {
     }
 }
 
-pub(crate) async fn write_status(ctx: &Context, object: &DynamicObject) -> Result<(), Error> {
+/// The object as it is stored with its status; none where it is gone.
+pub(crate) async fn write_status(
+    ctx: &Context,
+    object: &DynamicObject,
+) -> Result<Option<DynamicObject>, Error> {
     let params = PatchParams::apply(ctx.manager).force();
     match call(api(ctx, object).patch_status(&object.name_any(), &params, &Patch::Apply(object))).await {
-        Err(error) if error.is_not_found() => Ok(()),
-        result => result.map(drop).map_err(|source| Error::Write {
-            kind: format!("{}/status", kind(object)),
-            name: object.name_any(),
-            source,
+        Err(error) if error.is_not_found() => Ok(None),
+        result => result.inspect(|stored| ctx.echoes.expect(stored)).map(Some).map_err(|source| {
+            Error::Write { kind: format!("{}/status", kind(object)), name: object.name_any(), source }
         }),
     }
 }

@@ -2,7 +2,7 @@
 use jiff::Timestamp;
 use kube::Client;
 
-use crate::retries::Retries;
+use crate::{echoes::Echoes, retries::Retries};
 
 /// What a controller needs from its process.
 pub struct Context {
@@ -16,6 +16,8 @@ pub struct Context {
     pub instance: String,
     /// The clock.
     pub now: fn() -> Timestamp,
+    /// What watches bring of what was applied, and of statuses that were written. Changes the timing and nothing else.
+    pub echoes: Echoes,
     /// How often each object failed in a row. Changes the timing and nothing else.
     pub(crate) retries: Retries,
 }
@@ -34,6 +36,7 @@ impl Context {
             manager,
             instance: manager.to_owned(),
             now,
+            echoes: Echoes::default(),
             retries: Retries::default(),
         }
     }

@@ -33,7 +33,7 @@ use crate::{
 /// Reconciles that one controller runs at the same time.
 pub const CONCURRENCY: u16 = 4;
 
-/// How long a look waits for more of what woke it: a status and a CronJob that one look writes come back as two changes.
+/// How long a look waits for more of what woke it: of a Job's end its pod, the Job and the record come one by one.
 const DEBOUNCE: Duration = Duration::from_millis(200);
 
 /// How a controller says on an object of its own that a look at it failed.

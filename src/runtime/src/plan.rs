@@ -31,6 +31,19 @@ pub struct Plan {
     pub again: Option<Duration>,
 }
 
+impl Plan {
+    /// Whether everything is as it should be: nothing would be written.
+    pub fn writes_nothing(&self) -> bool {
+        let Self { create, apply, delete, status, events, patch, again: _ } = self;
+        create.is_empty()
+            && apply.is_empty()
+            && delete.is_empty()
+            && status.is_none()
+            && events.is_empty()
+            && patch.is_empty()
+    }
+}
+
 /// One existing object: this very one, not a later one of the same name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {

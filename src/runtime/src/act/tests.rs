@@ -78,13 +78,15 @@ async fn writes_happen_in_the_order_of_the_plan() {
             answers(&format!("POST {JOBS}"), 201, job("ours", false)),
             answers(&format!("PATCH {JOB}"), 200, job("ours", false)),
             answers(&format!("DELETE {JOB}"), 200, job("ours", true)),
-            answers(&format!("PATCH {JOB}/status"), 200, job("ours", false)),
+            answers(&format!("PATCH {JOB}/status"), 200, job("since", false)),
             answers("POST /apis/events.k8s.io/v1/namespaces/backup/events", 201, json!({ "metadata": {} })),
             answers(&format!("PATCH {JOB}"), 200, job("ours", false)),
         ],
     )
     .await;
-    assert_eq!(result.expect("done"), Done { writes: 6, again: Some(Duration::from_secs(5)) });
+    let stored =
+        ["ours", "since"].map(|owner| serde_json::from_value(job(owner, false)).expect("an object")).into();
+    assert_eq!(result.expect("done"), Done { writes: 6, again: Some(Duration::from_secs(5)), stored });
     assert!(heard[1].0.contains("force=true") && heard[1].0.contains("fieldManager=kubedr-operator%2Ftest"));
     assert_eq!(heard[2].1["preconditions"]["uid"], "job-uid");
     assert_eq!(heard[2].1["propagationPolicy"], "Foreground");

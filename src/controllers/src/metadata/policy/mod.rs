@@ -21,11 +21,12 @@ pub mod tally;
 pub mod told;
 pub mod traces;
 
-use std::sync::Arc;
+use std::{future::ready, sync::Arc, time::Duration};
 
 use api::{
     BackupLocation, GROUP, MetadataBackupPolicy, MetadataBackupRecord, conditions, names::label, rbac::Rule,
 };
+use futures::{Stream, TryStreamExt};
 use k8s_openapi::api::{
     batch::v1::{CronJob, Job},
     core::v1::Pod,
@@ -34,13 +35,14 @@ use kube::{
     Api, Resource, ResourceExt,
     core::{DeserializeGuard, PartialObjectMeta},
     runtime::{
-        WatchStreamExt,
+        Controller, WatchStreamExt,
         reflector::{ObjectRef, Store},
         watcher,
     },
 };
-use runtime::{Complaint, Done, Error, Wiring, act};
+use runtime::{Complaint, Done, Error, Plan, Wiring, act};
 
+use self::observe::World;
 use crate::{Context, metadata::complaint, nodes, upstream, watch};
 
 /// Name of the controller, to the API server and in the log.
@@ -68,15 +70,17 @@ pub async fn run(context: Arc<Context>, wiring: Wiring) {
     let records = Api::<DeserializeGuard<MetadataBackupRecord>>::namespaced(client.clone(), namespace);
     let locations = Api::<DeserializeGuard<BackupLocation>>::namespaced(client.clone(), namespace);
     let of_a_policy = watcher::Config::default().labels(label::POLICY);
-    let controller = watch::controller(policies, watcher::Config::default(), watch::all);
+    let policies = watch::held(watch::objects(policies, watcher::Config::default()));
+    let (known, changed) = watch::kept(policies, watch::all);
     let jobs = context.traces.jobs.clone().follow(watch::objects(jobs, of_a_policy.clone()), label_of);
     let records =
         context.traces.records.clone().follow(watch::objects(records, watcher::Config::default()), named_by);
-    let (known, told) = (controller.store(), context.clone());
     context.known.policies.lend(known.clone());
     let cronjobs = Api::<PartialObjectMeta<CronJob>>::namespaced(client.clone(), namespace);
-    let controller = controller
-        .owns_stream(watch::objects(cronjobs, of_a_policy.clone()).touched_objects())
+    let cronjobs = watch::held(watch::objects(cronjobs, of_a_policy.clone())).touched_objects();
+    let told = context.clone();
+    let controller = Controller::for_stream(news(changed, context.clone()), known.clone())
+        .owns_stream(news(cronjobs, context.clone()))
         .watches_stream(jobs, |job| labelled(&job))
         .watches_stream(watch::objects(pods, of_a_policy).touched_objects(), |pod| labelled(&pod))
         .watches_stream(records, |record| policy_of(&record))
@@ -86,6 +90,14 @@ pub async fn run(context: Arc<Context>, wiring: Wiring) {
         })
         .reconcile_all_on(nodes::changes(context.clone()));
     runtime::drive(controller, wiring, context, reconcile).await;
+}
+
+/// What a watch brings but what a look wrote, and judged by the answer.
+fn news<K: Resource>(
+    objects: impl Stream<Item = watcher::Result<K>>,
+    context: Arc<Context>,
+) -> impl Stream<Item = watcher::Result<K>> {
+    objects.try_filter(move |object| ready(!context.runtime.echoes.is_one(object)))
 }
 
 fn label_of(object: &impl Resource) -> Option<&str> {
@@ -132,7 +144,17 @@ pub async fn reconcile(policy: Arc<MetadataBackupPolicy>, ctx: Arc<Context>) -> 
     if may_be_told(&done) {
         ctx.known.count(&world);
     }
-    done
+    Ok(settled(World { now: ctx.runtime.now(), ..world }, done?))
+}
+
+/// Judges what the API server answered as if it had been read: of what was written the watches bring nothing new.
+fn settled(world: World, done: Done) -> Done {
+    if done.stored.iter().all(|object| world.has_read(object)) {
+        return done;
+    }
+    let left = world.having(&done.stored).map(|world| decide::decide(&world));
+    let again = left.filter(Plan::writes_nothing).map_or(Some(Duration::ZERO), |left| left.again);
+    Done { again, ..done }
 }
 
 /// Whether the status tells of what there was to see: what it does not tell of another leader would count again.
@@ -143,23 +165,4 @@ fn may_be_told(done: &Result<Done, Error>) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use rstest::rstest;
-    use runtime::CallError;
-
-    use super::*;
-
-    #[rstest]
-    #[case::once_it_is_written(Ok(Done::default()), true)]
-    #[case::beside_an_object_that_is_refused(
-        Err(Error::NameTaken { kind: "CronJob".to_owned(), name: "a".to_owned() }),
-        true
-    )]
-    #[case::not_while_the_api_server_is_away(
-        Err(Error::Write { kind: "status".to_owned(), name: "a".to_owned(), source: CallError::TimedOut }),
-        false
-    )]
-    fn what_was_seen_is_told(#[case] done: Result<Done, Error>, #[case] expected: bool) {
-        assert_eq!(may_be_told(&done), expected);
-    }
-}
+mod tests;

@@ -7,13 +7,14 @@ use api::{
 };
 use jiff::Timestamp;
 use k8s_openapi::{
+    Resource as _,
     api::{
         batch::v1::{CronJob, Job},
         core::v1::Pod,
     },
     apimachinery::pkg::apis::meta::v1::Condition,
 };
-use kube::ResourceExt;
+use kube::{ResourceExt, api::DynamicObject};
 use runtime::Error;
 
 use crate::{Context, Settings, nodes::NodeLabels, placement::Place, read};
@@ -61,6 +62,27 @@ impl World {
         let own = Some(&self.settings.cluster_uid);
         let uid = |record: &MetadataBackupRecord| record.status.as_ref()?.cluster_uid.clone();
         self.records.iter().filter(move |record| uid(record).as_ref() == own)
+    }
+}
+
+impl World {
+    /// Whether the object is as it was read: who wrote it changed nothing.
+    pub fn has_read(&self, object: &DynamicObject) -> bool {
+        let cronjob = self.cronjob.as_ref().and_then(ResourceExt::resource_version);
+        [self.policy.resource_version(), cronjob].contains(&object.resource_version())
+    }
+
+    /// The same once these are stored; none where one of them has another shape than its kind.
+    pub fn having(mut self, stored: &[DynamicObject]) -> Option<Self> {
+        for object in stored {
+            let kind = object.types.as_ref().map(|types| types.kind.as_str());
+            if kind == Some(CronJob::KIND) {
+                self.cronjob = Some(object.clone().try_parse().ok()?);
+            } else {
+                self.policy = object.clone().try_parse().ok()?;
+            }
+        }
+        Some(self)
     }
 }
 

@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::*;
 use crate::fixtures::{
-    self, NOW, at, backed_up, condition, container, control_plane, ended_pod, failure, forgotten, id, job,
-    object, pod, ready_location, record, settings,
+    self, NOW, at, backed_up, condition, container, ended_pod, failure, forgotten, id, job, object, pod,
+    ready_location, record,
 };
 
 mod complete;

@@ -1,22 +1,6 @@
 //! Worlds to decide about, each told as what happened in it.
 use super::*;
-
-/// The seed's policy, just created, at a location that is ready.
-pub(super) fn new() -> World {
-    World {
-        policy: fixtures::policy(),
-        location: Some(ready_location()),
-        cronjob: None,
-        backups: Vec::new(),
-        forgets: Vec::new(),
-        pods: Vec::new(),
-        troubles: Vec::new(),
-        records: Vec::new(),
-        nodes: control_plane(),
-        settings: settings(),
-        now: at(NOW),
-    }
-}
+pub(super) use crate::fixtures::world as new;
 
 /// The same with its CronJob, as it was applied.
 pub(super) fn running() -> World {
