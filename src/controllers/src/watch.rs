@@ -58,7 +58,8 @@ where
 pub fn held<K: Resource>(
     events: impl Stream<Item = watcher::Result<Event<K>>>,
 ) -> impl Stream<Item = watcher::Result<Event<K>>> {
-    let held = events.modify(leave_out).map(|event| async {
+    // Whoever polls the watch for what may be held next would not wait after an error otherwise.
+    let held = events.default_backoff().modify(leave_out).map(|event| async {
         if matches!(event, Ok(Event::Apply(_))) {
             sleep(HOLD).await;
         }

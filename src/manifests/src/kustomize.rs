@@ -24,7 +24,7 @@ pub fn files() -> Vec<File> {
         folder(
             "admission",
             "What the API server refuses by itself, also while no operator answers.",
-            &["namespace.yaml", "host-paths.yaml"],
+            &["namespace.yaml", "host-paths.yaml", "records.yaml"],
         ),
         folder(
             "webhook",

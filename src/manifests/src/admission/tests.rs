@@ -183,6 +183,13 @@ fn the_location_of_a_record_may_be_filled_in_once() {
     assert!(said(&filled_in, &json!({})).is_some());
 }
 
+/// By another definition it may be stored, and nobody would get it out of the way.
+#[test]
+fn a_record_without_a_spec_can_be_freed_of_its_finalizers() {
+    let empty = json!({ "metadata": { "name": "mbr-9a9808ce" } });
+    assert_eq!(refusal(&records::policy(), (empty.clone(), empty), "anywhere"), None);
+}
+
 /// What is deleted, and what is said of an object, concern no policy: both must be possible whatever was stored.
 #[test]
 fn no_policy_is_asked_about_a_deletion_or_a_status() {

@@ -92,7 +92,7 @@ pub async fn run(context: Arc<Context>, wiring: Wiring) {
     runtime::drive(controller, wiring, context, reconcile).await;
 }
 
-/// What a watch brings but what a look wrote, and judged by the answer.
+/// What a watch brings but what a look wrote: it has judged the answer, or failed and comes again.
 fn news<K: Resource>(
     objects: impl Stream<Item = watcher::Result<K>>,
     context: Arc<Context>,
@@ -152,7 +152,8 @@ fn settled(world: World, done: Done) -> Done {
     if done.stored.iter().all(|object| world.has_read(object)) {
         return done;
     }
-    let left = world.having(&done.stored).map(|world| decide::decide(&world));
+    let judged = world.having(&done.stored).filter(|world| upstream::leave(&world.policy).is_none());
+    let left = judged.map(|world| decide::decide(&world));
     let again = left.filter(Plan::writes_nothing).map_or(Some(Duration::ZERO), |left| left.again);
     Done { again, ..done }
 }

@@ -12,7 +12,7 @@ use k8s_openapi::{
         batch::v1::{CronJob, Job},
         core::v1::Pod,
     },
-    apimachinery::pkg::apis::meta::v1::Condition,
+    apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta},
 };
 use kube::{ResourceExt, api::DynamicObject};
 use runtime::Error;
@@ -68,8 +68,9 @@ impl World {
 impl World {
     /// Whether the object is as it was read: who wrote it changed nothing.
     pub fn has_read(&self, object: &DynamicObject) -> bool {
-        let cronjob = self.cronjob.as_ref().and_then(ResourceExt::resource_version);
-        [self.policy.resource_version(), cronjob].contains(&object.resource_version())
+        let state = |metadata: &ObjectMeta| (metadata.uid.clone(), metadata.resource_version.clone());
+        let cronjob = self.cronjob.as_ref().map(|cronjob| state(&cronjob.metadata));
+        [Some(state(&self.policy.metadata)), cronjob].contains(&Some(state(&object.metadata)))
     }
 
     /// The same once these are stored; none where one of them has another shape than its kind.

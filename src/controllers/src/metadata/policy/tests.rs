@@ -59,10 +59,12 @@ fn no_look_follows_one_that_left_nothing_to_do() {
 #[rstest]
 #[case::the_cronjob_is_not_as_it_was_applied("/spec/schedule", json!("1 1 1 1 1"), 0)]
 #[case::the_spec_has_changed_since_it_was_read("/spec/etcdEndpoint", json!("https://10.0.0.5:2379"), 1)]
+#[case::the_policy_waits_for_a_finalizer_by_now("/metadata/finalizers", json!([api::names::UPSTREAM_FINALIZERS[1]]), 1)]
 #[case::the_policy_has_another_shape_by_now("/spec/schedule", json!(7), 1)]
 fn another_look_follows_where(#[case] path: &str, #[case] value: Value, #[case] of: usize) {
     let world = new(true);
     let mut answers = answers(&world);
+    answers[of]["metadata"]["finalizers"] = json!([]);
     *answers[of].pointer_mut(path).expect("a field") = value;
     assert_eq!(again(world, answers), Some(Duration::ZERO));
 }
