@@ -35,8 +35,6 @@ where
 }
 
 /// A cache that has of each object what `keep` leaves of it, and what comes or changes.
-///
-/// Never who wrote which field, nor annotations: they are larger than all else, and nobody asks a cache for them.
 pub fn kept<K>(
     events: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
     keep: impl Fn(&mut K) + Send + 'static,
@@ -46,20 +44,15 @@ where
 {
     let writer = Writer::<K>::default();
     let known = writer.as_reader();
-    let events = events.modify(move |object| {
-        leave_out(object);
-        keep(object);
-    });
-    (known, reflector(writer, events).applied_objects())
+    (known, reflector(writer, events.modify(keep)).applied_objects())
 }
 
-/// The same without what nobody looks at, and a moment later, but for listings. Of many that come at once few are held,
-/// and the others wait.
-pub fn held<K: Resource>(
+/// The same a moment later, but for listings. Of many that come at once few are held, and the others wait.
+pub fn held<K: Send>(
     events: impl Stream<Item = watcher::Result<Event<K>>>,
 ) -> impl Stream<Item = watcher::Result<Event<K>>> {
     // Whoever polls the watch for what may be held next would not wait after an error otherwise.
-    let held = events.default_backoff().modify(leave_out).map(|event| async {
+    let held = events.default_backoff().map(|event| async {
         if matches!(event, Ok(Event::Apply(_))) {
             sleep(HOLD).await;
         }
@@ -68,20 +61,22 @@ pub fn held<K: Resource>(
     held.buffered(HELD)
 }
 
-fn leave_out(object: &mut impl Resource) {
-    let metadata = object.meta_mut();
-    (metadata.managed_fields, metadata.annotations) = (None, None);
-}
-
 /// What to leave of an object of which all is looked at.
 pub fn all<K>(_object: &mut K) {}
 
 /// What comes, changes or goes. Of a `PartialObjectMeta` the API server sends no more than that.
+///
+/// Never who wrote which field, nor annotations: they are larger than all else, and nobody asks a watch for them.
 pub fn objects<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = watcher::Result<Event<K>>>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    watcher(api, config.page_size(PAGE))
+    watcher(api, config.page_size(PAGE)).modify(leave_out)
+}
+
+fn leave_out(object: &mut impl Resource) {
+    let metadata = object.meta_mut();
+    (metadata.managed_fields, metadata.annotations) = (None, None);
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod namespace;
 mod records;
 
 use api::names;
+use kube::CustomResourceExt;
 use model::Violation;
 use serde_json::{Value, json};
 
@@ -31,6 +32,12 @@ pub fn files() -> Vec<File> {
 /// Name of the policy with the list of allowed host paths.
 pub fn host_paths() -> String {
     host_paths::policy().name()
+}
+
+/// The schema that a definition has for the spec of its kind.
+fn spec_schema<K: CustomResourceExt>() -> Value {
+    let mut crd = json!(K::crd());
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"].take()
 }
 
 /// What one policy is about.

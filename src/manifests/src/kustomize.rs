@@ -2,6 +2,7 @@
 use serde_json::{Value, json};
 
 use crate::{
+    admission, definitions,
     tree::{File, MARK},
     yaml,
 };
@@ -9,22 +10,20 @@ use crate::{
 /// One per folder of `config/`; samples have none, for they are to be edited first. Overlays have theirs beside
 /// what they change.
 pub fn files() -> Vec<File> {
-    let definitions: Vec<String> =
-        api::crds().into_iter().map(|crd| format!("{}.yaml", crd.spec.names.plural)).collect();
     let folder =
         |folder, what, resources: &[&str]| kustomization(folder, what, &json!({ "resources": resources }));
     vec![
-        kustomization("crd", "Definitions of the kinds.", &json!({ "resources": definitions })),
+        whole("crd", "Definitions of the kinds.", &definitions::files()),
         folder("rbac", "What operator and agents may do.", &["accounts.yaml", "operator.yaml"]),
         folder(
             "manager",
             "The namespace, the operator in it, and the service of its metrics.",
             &["namespace.yaml", "deployment.yaml", "service.yaml"],
         ),
-        folder(
+        whole(
             "admission",
             "What the API server refuses by itself, also while no operator answers.",
-            &["namespace.yaml", "host-paths.yaml", "records.yaml"],
+            &admission::files(),
         ),
         folder(
             "webhook",
@@ -37,6 +36,12 @@ pub fn files() -> Vec<File> {
             &["../self-signed"],
         ),
     ]
+}
+
+/// The file of one folder whose other files are these.
+fn whole(folder: &str, what: &str, files: &[File]) -> File {
+    let names: Vec<_> = files.iter().filter_map(|file| file.path.file_name()?.to_str()).collect();
+    kustomization(folder, what, &json!({ "resources": names }))
 }
 
 /// All of kubedr, with webhooks that still lack a certificate: what both overlays begin with.

@@ -77,7 +77,6 @@ fn ready(plan: &Plan) -> Option<Reason> {
 }
 
 /// What came of a plan's objects.
-#[derive(Default)]
 struct Written {
     /// What was applied, as the API server has stored it.
     stored: Vec<DynamicObject>,

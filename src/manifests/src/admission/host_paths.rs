@@ -6,9 +6,8 @@
 use api::{AllowedHostPaths, MetadataBackupPolicy, samples};
 use kube::CustomResourceExt;
 use model::Violation;
-use serde_json::{Value, json};
 
-use super::{Policy, Validation, said};
+use super::{Policy, Validation, said, spec_schema};
 use crate::{operator::own_namespace, tree::File};
 
 /// Name of the policy, without the namespace.
@@ -44,7 +43,7 @@ pub(super) fn policy() -> Policy {
         operations: &["CREATE", "UPDATE"],
         // Another operator has a list of its own.
         namespaces: own_namespace(),
-        resources: vec![plural()],
+        resources: vec![MetadataBackupPolicy::api_resource().plural],
         variables: variables(),
         validations: vec![validation(UNCLEAN, &unclean()), validation(OUTSIDE, &outside())],
     }
@@ -113,13 +112,7 @@ fn outside() -> Violation {
 
 /// A part of the rule that the kind's own definition has for a path: its CEL, or its words.
 fn clean(part: &str) -> String {
-    let crd = api::crds().into_iter().find(|crd| crd.spec.names.plural == plural());
-    let crd: Value = json!(crd.expect("the kind is one of ours"));
-    let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    let spec = spec_schema::<MetadataBackupPolicy>();
     let rule = &spec["properties"]["certsDir"]["x-kubernetes-validations"][0];
     rule[part].as_str().expect("a path has a rule").to_owned()
-}
-
-fn plural() -> String {
-    MetadataBackupPolicy::api_resource().plural
 }

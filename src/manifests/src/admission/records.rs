@@ -6,9 +6,9 @@
 use api::MetadataBackupRecord;
 use kube::CustomResourceExt;
 use model::Violation;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{Policy, Validation, said};
+use super::{Policy, Validation, said, spec_schema};
 use crate::{operator::own_namespace, tree::File};
 
 /// Stands for what a rule of the definition says.
@@ -35,8 +35,7 @@ pub(super) fn policy() -> Policy {
 
 /// The rules that the definition has for a spec as a whole: each pins one field.
 fn rules() -> Vec<Value> {
-    let crd = json!(MetadataBackupRecord::crd());
-    let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    let spec = spec_schema::<MetadataBackupRecord>();
     spec["x-kubernetes-validations"].as_array().cloned().unwrap_or_default()
 }
 

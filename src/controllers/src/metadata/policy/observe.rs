@@ -63,9 +63,7 @@ impl World {
         let uid = |record: &MetadataBackupRecord| record.status.as_ref()?.cluster_uid.clone();
         self.records.iter().filter(move |record| uid(record).as_ref() == own)
     }
-}
 
-impl World {
     /// Whether the object is as it was read: who wrote it changed nothing.
     pub fn has_read(&self, object: &DynamicObject) -> bool {
         let state = |metadata: &ObjectMeta| (metadata.uid.clone(), metadata.resource_version.clone());
