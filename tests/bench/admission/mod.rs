@@ -29,6 +29,8 @@ use review::Review;
 
 /// How long is asked before anything counts.
 const WARM_UP: Duration = Duration::from_secs(1);
+/// Processor time of the process for one review.
+const CPU: &str = "cpu a review";
 
 /// What one turn showed.
 struct Turn {
@@ -67,7 +69,25 @@ pub async fn run(kubedr: &Installation, request: &Request) -> Result<Vec<Row>> {
         }
     }
     let rows: Result<Vec<_>> = levels.iter().map(Level::rows).collect();
-    Ok(rows?.concat())
+    Ok([rows?.concat(), vec![together(&levels)?]].concat())
+}
+
+/// What a review takes of all that were asked for: both did as many as they could at each level, for as long.
+fn together(levels: &[Level]) -> Result<Row> {
+    let pairs = levels.iter().map(|level| level.turns.len()).min().unwrap_or_default();
+    let of_pair = |number: usize| {
+        let turns = || levels.iter().map(|level| &level.turns[number]);
+        (of_all(turns().map(|(ours, _)| ours)), of_all(turns().map(|(_, theirs)| theirs)))
+    };
+    Row::of("all together", CPU, "µs", &(0..pairs).map(of_pair).collect::<Vec<_>>())
+}
+
+/// Processor time of a review in all of these turns, microseconds.
+fn of_all<'a>(turns: impl Iterator<Item = &'a Turn>) -> f64 {
+    let add =
+        |(cpu, count): (f64, f64), turn: &Turn| (cpu + turn.cpu * turn.per_second, count + turn.per_second);
+    let (cpu, count) = turns.fold((0.0, 0.0), add);
+    cpu * 1e3 / count
 }
 
 /// Everything that is the same for all turns.
@@ -144,7 +164,27 @@ impl Level {
             row("p50", "ms", |turn| turn.p50)?,
             row("p99", "ms", |turn| turn.p99)?,
             row("memory", "MiB", |turn| mebibytes(turn.memory))?,
-            row("cpu a review", "µs", |turn| turn.cpu * 1e3)?,
+            row(CPU, "µs", |turn| turn.cpu * 1e3)?,
         ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turn(per_second: f64, cpu: f64) -> Turn {
+        Turn { per_second, p50: 1.0, p99: 1.0, memory: 0, cpu }
+    }
+
+    #[test]
+    fn a_review_of_all_takes_what_all_took_by_their_number() {
+        let level = |connections, ours: (f64, f64), theirs: (f64, f64)| Level {
+            connections,
+            turns: vec![(turn(ours.0, ours.1), turn(theirs.0, theirs.1))],
+        };
+        let levels = [level(1, (100.0, 0.06), (50.0, 0.2)), level(16, (300.0, 0.02), (50.0, 0.1))];
+        let row = together(&levels).expect("pairs");
+        assert!((row.ours - 30.0).abs() < 1e-9 && (row.theirs - 150.0).abs() < 1e-9, "{row:?}");
     }
 }
