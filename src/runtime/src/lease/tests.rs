@@ -67,6 +67,38 @@ async fn a_dead_holder_is_followed_after_the_record_stood_still_for_its_duration
     assert_eq!(put["metadata"]["resourceVersion"], "7");
 }
 
+/// It ends between two tries.
+#[tokio::test(start_paused = true)]
+async fn a_dead_holder_is_followed_in_the_moment_in_which_its_record_ends() {
+    let mut short = theirs("2030-01-01T12:00:00.000000Z");
+    short["spec"]["leaseDurationSeconds"] = json!(5);
+    let mut script: Vec<Step> = (0..4).map(|_| read(short.clone())).collect();
+    script.push(written(mine()));
+    let (mut elector, heard) = elector(script);
+    let begun = Instant::now();
+    elector.acquire().await;
+    assert_eq!(begun.elapsed().as_secs(), 5);
+    drop(elector);
+    heard.await.expect("every request");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_holder_is_not_asked_about_without_a_pause() {
+    let mut short = theirs("2030-01-01T12:00:00.000000Z");
+    short["spec"]["leaseDurationSeconds"] = json!(1);
+    let script = vec![
+        read(short.clone()),
+        read(short.clone()),
+        refuses(&format!("PUT {LEASE}"), 500, "InternalError"),
+        read(short),
+        written(mine()),
+    ];
+    let (mut elector, _heard) = elector(script);
+    let begun = Instant::now();
+    elector.acquire().await;
+    assert_eq!(begun.elapsed().as_secs(), 1 + PAUSE.as_secs());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_holder_that_renews_is_waited_for() {
     let script = (10..40).map(|second| read(theirs(&format!("2030-01-01T12:00:{second}.000000Z")))).collect();
