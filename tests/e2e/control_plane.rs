@@ -1,8 +1,8 @@
 //! Control planes that are more than one node with one member: where a backup runs there, and what it asks.
 use anyhow::{Context, Result, ensure};
 use api::{MetadataBackupRecord, names::MAX_POLICY};
-use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
-use kube::{ResourceExt, api::ListParams};
+use k8s_openapi::api::batch::v1::Job;
+use kube::ResourceExt;
 use kubedr_tests::{Cluster, EtcdMember, Installation, OwnCluster, until, with_kubedr_alone};
 use serde_json::json;
 
@@ -120,8 +120,7 @@ fn is_no_try(job: &Job, turned_away: usize) {
 /// Pods that the scheduler sent to a node whose kubelet had not heard yet that it may take them: it fails them unstarted,
 /// without a word by which a Job could tell them from others.
 async fn turned_away(kubedr: &Installation, job: &Job) -> Result<usize> {
-    let of_job = format!("batch.kubernetes.io/job-name={}", job.name_any());
-    let pods = kubedr.api::<Pod>().list(&ListParams::default().labels(&of_job)).await?.items;
+    let pods = kubedr.pods_of(&job.name_any()).await?;
     let reasons = pods.iter().filter_map(|pod| pod.status.as_ref()?.reason.as_deref());
     Ok(reasons.filter(|reason| *reason == "TaintToleration").count())
 }

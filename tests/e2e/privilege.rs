@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use file_handle::FileHandle;
 use k8s_openapi::api::core::v1::{Pod, PodSpec, VolumeMount};
-use kube::{ResourceExt, api::ListParams};
+use kube::ResourceExt;
 use kubedr_tests::{
     HostFolder, Installation, Program,
     escape::{Attempt, Plan, attempts},
@@ -280,9 +280,8 @@ fn in_the_pod(plan: Plan, host: &HostFolder, pod: &Pod) -> Plan {
 /// Starts a backup, and returns its pod as soon as it runs.
 async fn working_pod(kubedr: &Installation) -> Result<Pod> {
     let job = kubedr.start_backup("etcd").await?.name_any();
-    let of_job = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={job}"));
     until("the pod of the backup to run", async || {
-        let pods = kubedr.api::<Pod>().list(&of_job).await.context("failed to list the pods")?.items;
+        let pods = kubedr.pods_of(&job).await?;
         let status = |pod: &Pod| pod.status.clone().unwrap_or_default();
         let running = pods.iter().find(|pod| status(pod).phase.as_deref() == Some("Running"));
         Ok(running.cloned().ok_or_else(|| pods.iter().map(status).collect::<Vec<_>>()))

@@ -29,11 +29,16 @@ pub struct NodePod {
 }
 
 impl Installation {
+    /// All pods of the Job of this name.
+    pub async fn pods_of(&self, job: &str) -> Result<Vec<Pod>> {
+        let of_job = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={job}"));
+        Ok(self.api::<Pod>().list(&of_job).await.context("failed to list the Job's pods")?.items)
+    }
+
     /// The newest pod of a Job, once the API server has it.
     pub async fn pod_of(&self, job: &Job) -> Result<NodePod> {
-        let labels = format!("batch.kubernetes.io/job-name={}", job.name_any());
         let pod = until("the Job's pod", async || {
-            let mut pods = self.api::<Pod>().list(&ListParams::default().labels(&labels)).await?.items;
+            let mut pods = self.pods_of(&job.name_any()).await?;
             pods.sort_by_key(|pod| pod.metadata.creation_timestamp.clone());
             Ok(pods.pop().ok_or("no pod yet"))
         })
